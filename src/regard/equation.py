@@ -1,0 +1,129 @@
+"""The equation for one tile: some rows, the keys they may see, every intermediate by name.
+
+    score → cap → bias → pattern → normalize → dropout → Σ_j w_ij · v_j
+
+A tile may be the whole problem (engine `reference`) or a block of rows against the keys it sees (engine `tiled`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from regard import counter
+from regard.products import gather, is_transformed, pairs
+from regard.rule import Rule
+from regard.terms.normalize import NOTHING, Softmax, visible_share
+
+__all__ = ["Place", "Weighed", "attended", "weigh", "with_sink"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tile stands: absolute positions, entries of the batch, heads, and which of its pairs are visible.
+
+    Shapes broadcast to `[batch, heads, queries, keys]`; `visible` None means that all pairs are.
+    """
+
+    query: Tensor
+    key: Tensor
+    batch: Tensor
+    head: Tensor
+    visible: Tensor | None
+    seed: int
+    dropout: float
+
+    def draw(self) -> Tensor:
+        """Uniform numbers in (0, 1) for every pair, fixed by seed and position."""
+        return counter.uniform(self.seed, counter.GUMBEL, self.batch, self.head, self.query, self.key)
+
+    def keep(self) -> Tensor:
+        """True for every pair that dropout leaves."""
+        return counter.keep(self.dropout, self.seed, self.batch, self.head, self.query, self.key)
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """The intermediates up to the weights, each `[batch, heads, queries, keys]`; lse `[batch, heads, queries]`."""
+
+    score: Tensor
+    bias: Tensor | None
+    masked: Tensor
+    weights: Tensor
+    lse: Tensor | None
+
+
+def weigh(rule: Rule, query: Tensor, key: Tensor, place: Place) -> Weighed:
+    """score → cap → bias → pattern → normalize, the sink left out of the weights."""
+    query, key = _quiet(query, key, place.visible)
+    score = rule.score.pairs(query, key, Meeting(place.visible))
+    bias = None if rule.bias is None else rule.bias.pairs(place.query, place.key)
+    moved = score if bias is None else score + bias
+    masked = moved if place.visible is None else torch.where(place.visible, moved, NOTHING)
+    weights, lse = rule.normalize.part(masked, place.draw)
+    return Weighed(score, bias, masked, weights, lse)
+
+
+def attended(weights: Tensor, value: Tensor, place: Place) -> Tensor:
+    """dropout → Σ_j w_ij · v_j: `[batch, heads, queries, keys]`, `[batch, kv_heads, keys, dim]` → `[batch, heads, queries, dim]`."""
+    if place.dropout:
+        weights = torch.where(place.keep(), weights / (1 - place.dropout), 0)
+    kv_heads = value.shape[1]
+    grouped = gather(_grouped(weights, kv_heads), value, _visible(place.visible, weights, kv_heads))
+    return grouped.reshape(*weights.shape[:3], value.shape[-1])
+
+
+def with_sink(rule: Rule, weighed: Weighed) -> Tensor:
+    """The weights after the sink has taken its share."""
+    if isinstance(rule.normalize, Softmax) and rule.normalize.sink is not None and weighed.lse is not None:
+        return weighed.weights * visible_share(weighed.lse, rule.normalize.sink)[..., None]
+    return weighed.weights
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """The two ways in which a query and a key meet, over the visible pairs of a tile."""
+
+    visible: Tensor | None
+
+    def dot(self, query: Tensor, key: Tensor) -> Tensor:
+        """q_i · k_j; the query heads of a group share their key head, which is never copied."""
+        kv_heads = key.shape[1]
+        shape = (*query.shape[:3], key.shape[2])
+        visible = None if self.visible is None else _grouped(self.visible.expand(shape), kv_heads)
+        return pairs(_grouped(query, kv_heads), key, visible).reshape(shape)
+
+    def add(self, query: Tensor, key: Tensor) -> Tensor:
+        """q_i + k_j, component by component."""
+        batch, heads, rows, dim = query.shape
+        kv_heads, keys = key.shape[1:3]
+        split = query.reshape(batch, kv_heads, heads // kv_heads, rows, 1, dim)
+        met = (split + key[:, :, None, None]).reshape(batch, heads, rows, keys, dim)
+        return met if self.visible is None else torch.where(self.visible[..., None], met, 0)
+
+
+def _grouped(tensor: Tensor, kv_heads: int) -> Tensor:
+    """`[batch, heads, rows, ·]` → `[batch, kv_heads, group · rows, ·]`: the rows of all heads that share a key head."""
+    batch, heads, rows, last = tensor.shape
+    if heads == kv_heads:
+        return tensor
+    return tensor.reshape(batch, kv_heads, heads // kv_heads * rows, last)
+
+
+def _visible(visible: Tensor | None, weights: Tensor, kv_heads: int) -> Tensor | None:
+    return None if visible is None else _grouped(visible.expand(weights.shape), kv_heads)
+
+
+def _quiet(query: Tensor, key: Tensor, visible: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Rows that see nothing and keys that nobody sees, set to 0 where they might hold NaN or ∞."""
+    if visible is None:
+        return query, key
+    visible = visible.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
+    if is_transformed(query) or not query.isfinite().all():
+        query = torch.where(visible.any(-1)[..., None], query, 0)
+    if is_transformed(key) or not key.isfinite().all():
+        seen = visible.unflatten(1, (key.shape[1], -1)).any(3).any(2)
+        key = torch.where(seen[..., None], key, 0)
+    return query, key

@@ -1,0 +1,22 @@
+"""Models of transformers 5 with regard in every layer.
+
+Importing this registers the name `"regard"` with transformers, for the attention and for its mask:
+
+    model.set_attn_implementation("regard")
+    model = AutoModel.from_pretrained(..., attn_implementation="regard")
+
+`serve(model)` does the same, sets every sub-config, and raises when the model computes attention by itself.
+"""
+
+from __future__ import annotations
+
+from regard.huggingface.interface import attention
+from regard.huggingface.library import AttentionInterface, AttentionMaskInterface
+from regard.huggingface.masks import Mask, make
+from regard.huggingface.models import NAME, serve
+
+__all__ = ["Mask", "serve"]
+
+# Both, always: with the first alone transformers makes no mask, and padding and causality vanish in silence.
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, make)

@@ -1,0 +1,100 @@
+"""Whole models: every sub-model set to regard, or a sentence that says why not and the model as it was."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+from torch import nn
+
+from regard.errors import InputError
+from regard.huggingface.library import PreTrainedModel
+
+__all__ = ["NAME", "serve"]
+
+NAME = "regard"
+"""What the attention is called in transformers. Names with "flash", "sdpa", "flex_attention" or "/" mean other things."""
+
+_SETTING = "_attn_implementation_internal"
+
+
+def serve(model: PreTrainedModel) -> PreTrainedModel:
+    """Compute every attention of a model with regard, its sub-models' too.
+
+    Does what `model.set_attn_implementation("regard")` does, where that only warns: raises InputError, and leaves the
+    model as it was, when one of its attention layers computes attention by itself or can't be set.
+
+    Args:
+        model: of transformers 5.
+
+    Returns:
+        The same model.
+    """
+    if not isinstance(model, PreTrainedModel):
+        raise InputError(f"serve takes a model of transformers, got {type(model).__name__}")
+    layers = [module for module in model.modules() if _asks(type(module))]
+    alone = sorted({type(module).__name__ for module in model.modules() if _computes_alone(module)})
+    if alone or not layers:
+        which = f"in {', '.join(alone)} it computes attention by itself" if alone else "it has no attention layer"
+        raise InputError(
+            f"{type(model).__name__} can't be served by regard: {which}, past transformers' attention interface"
+        )
+    before = [(config, getattr(config, _SETTING, None)) for config in _configs(model)]
+    try:
+        model.set_attn_implementation(NAME)
+        for module in layers:
+            _set(module)
+    except Exception as error:
+        for config, implementation in before:
+            setattr(config, _SETTING, implementation)
+        raise InputError(f"{type(model).__name__} can't be served by regard: {error}") from error
+    return model
+
+
+def _set(module: nn.Module) -> None:
+    config: Any = getattr(module, "config", None)
+    if config is None:
+        raise InputError(f"its {type(module).__name__} has no config that would name the attention")
+    setattr(config, _SETTING, NAME)
+
+
+def _configs(model: nn.Module) -> Iterator[Any]:
+    """Every config that a module of the model reads, and their sub-configs, each once."""
+    waiting = [config for module in model.modules() if (config := getattr(module, "config", None)) is not None]
+    met: set[int] = set()
+    while waiting:
+        config = waiting.pop()
+        if id(config) in met:
+            continue
+        met.add(id(config))
+        inner = (getattr(config, name, None) for name in getattr(config, "sub_configs", ()))
+        waiting += [sub for sub in inner if sub is not None]
+        yield config
+
+
+def _computes_alone(module: nn.Module) -> bool:
+    """Whether this is an attention layer that never asks transformers' interface, nor do layers inside it."""
+    inner = (type(child) for child in module.modules() if child is not module)
+    return _weighs(type(module)) and not _asks(type(module)) and not any(_asks(kind) or _weighs(kind) for kind in inner)
+
+
+@cache
+def _asks(kind: type) -> bool:
+    return "ALL_ATTENTION_FUNCTIONS" in _source(kind)
+
+
+@cache
+def _weighs(kind: type) -> bool:
+    text = _source(kind).lower() if "Attention" in kind.__name__ else ""
+    return "softmax" in text or "scaled_dot_product_attention" in text
+
+
+def _source(kind: type) -> str:
+    """The text of a layer's class, with what it inherits."""
+    own = [base for base in kind.__mro__ if issubclass(base, nn.Module) and not base.__module__.startswith("torch.")]
+    try:
+        return "\n".join(inspect.getsource(base) for base in own)
+    except (OSError, TypeError):
+        return ""

@@ -1,0 +1,248 @@
+"""All that is known before the numbers: checked shapes, offsets, the settled rule, the seed of dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from regard.errors import InputError
+from regard.problem.door import admit, alike, batched, leading, starts, transformed
+from regard.problem.leaves import Extent, global_leaf, local_leaf
+from regard.rule import Rule, as_rule
+from regard.terms.pattern import Lists
+from regard.terms.pattern.ranges import Bits, Form
+from regard.terms.normalize import Softmax
+from regard.terms.tree import Role, Term
+
+__all__ = ["Problem", "pose"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One attention to compute: `query [batch, heads, queries, dim]`, `key`, `value [batch, kv_heads, keys, ·]`.
+
+    `said` is the rule as the user gave it; `rule` has its tensors settled: one batch axis, local positions, and no
+    pattern; `pattern` keeps its absolute positions.
+    """
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    said: Rule
+    rule: Rule
+    extent: Extent
+    dropout: float
+    seed: int
+    lead: tuple[int, ...] | None
+    parts: bool = False
+
+    @property
+    def batch(self) -> int:
+        """How many batch entries, all leading dimensions taken together."""
+        return self.query.shape[0]
+
+    @property
+    def heads(self) -> int:
+        """How many query heads."""
+        return self.query.shape[1]
+
+    @property
+    def kv_heads(self) -> int:
+        """How many key and value heads."""
+        return self.key.shape[1]
+
+    @property
+    def queries(self) -> int:
+        """How many query rows."""
+        return self.query.shape[2]
+
+    @property
+    def keys(self) -> int:
+        """How many keys."""
+        return self.key.shape[2]
+
+    @property
+    def accumulate(self) -> torch.dtype:
+        """float64 for float64, float32 for all else."""
+        return torch.float64 if self.query.dtype == torch.float64 else torch.float32
+
+    @cached_property
+    def leaves(self) -> list[Tensor]:
+        """The tensors of score, bias and normalizer, in the order of `rule.leaves()`."""
+        return self.rule.leaves()
+
+    @cached_property
+    def leaf_roles(self) -> list[tuple[Role, ...]]:
+        """What the axes of each leaf stand for."""
+        found: list[tuple[Role, ...]] = []
+        self.rule.map(lambda leaf, roles: found.append(roles) or leaf)  # type: ignore[func-returns-value]
+        return found
+
+    @property
+    def sink(self) -> float | Tensor | None:
+        """The sink of a softmax, as it is in the settled rule."""
+        return self.rule.normalize.sink if isinstance(self.rule.normalize, Softmax) else None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All that gradients may flow to: query, key, value and the leaves of the rule."""
+        return [self.query, self.key, self.value, *self.leaves]
+
+    @cached_property
+    def transformed(self) -> bool:
+        """Whether only plain operations may touch the tensors (`torch.func`, forward-mode AD)."""
+        return transformed([*self.tensors, *self.pattern_leaves])
+
+    @cached_property
+    def traced_pattern(self) -> bool:
+        """Whether the pattern's own tensors are followed by `torch.func`, so that no list can be made of them."""
+        return transformed(self.pattern_leaves)
+
+    @property
+    def pattern_leaves(self) -> list[Tensor]:
+        """The tensors of the pattern."""
+        return [] if self.said.pattern is None else self.said.pattern.leaves()
+
+    @cached_property
+    def ranges(self) -> Lists | None:
+        """For every query, the key ranges it may see, in local positions; None where every key is visible."""
+        return None if self.said.pattern is None else _lower(self)
+
+    def with_tensors(self, tensors: Sequence[Tensor]) -> Problem:
+        """The same problem with other numbers, in the order of `tensors`."""
+        query, key, value, *leaves = tensors
+        return replace(self, query=query, key=key, value=value, rule=self.rule.with_leaves(leaves))
+
+    def positions(self, role: str, index: Tensor | None = None) -> Tensor:
+        """Absolute positions `[batch or 1, queries or keys]`, or those of the given local index."""
+        span = self.extent.span(role)
+        assert span is not None
+        begins, length = span
+        local = torch.arange(length, device=self.query.device) if index is None else index
+        return torch.tensor(begins, device=self.query.device)[:, None] + local
+
+    def shaped(self, result: Tensor, last: int = 1) -> Tensor:
+        """`[batch, heads, ...]` → the leading dimensions of the inputs; `last` counts the axes after the queries."""
+        if self.lead is None:
+            return result[0, 0]
+        return result.reshape(*self.lead, *result.shape[1:])
+
+
+def pose(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor | None,
+    rule: Rule | Term | None,
+    *,
+    query_start: int | Tensor | None = None,
+    key_start: int | Tensor = 0,
+    dropout: float = 0.0,
+    seed: int | None = None,
+    parts: bool = False,
+) -> Problem:
+    """Check everything once; all errors of the inputs are raised here."""
+    said = as_rule(rule)
+    query, key, value = admit("query", query), admit("key", key), key if value is None else admit("value", value)
+    query, key, value = alike(query, key, value)
+    lead, batch = _check_shapes(query, key, value)
+    query, key, value = (batched(t, batch, 3) for t in (query, key, value))
+    entries = max(t.shape[0] for t in (query, key, value)) if all(t.shape[0] for t in (query, key, value)) else 0
+    query, key, value = (t.expand(entries, -1, -1, -1) for t in (query, key, value))
+    said.score.check(query.shape[-1], key.shape[-1], query.shape[1])
+    said.normalize.check(query.shape[1])
+    extent = _extent(query, key, batch, query_start, key_start, said, parts)
+    return Problem(
+        query, key, value, *_settled(said, extent), extent, _dropout(dropout), _seed(seed, dropout, said), lead, parts
+    )  # fmt: skip
+
+
+def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if not 2 <= tensor.ndim <= 5:
+            raise InputError(f"{name} must be [..., heads, positions, dim] with 2 to 5 axes, got {list(tensor.shape)}")
+        if not tensor.shape[-1]:
+            raise InputError(f"{name} must have dim ≥ 1, got {list(tensor.shape)}")
+    if key.shape[-2] != value.shape[-2]:
+        raise InputError(f"key and value need as many positions, got {key.shape[-2]} and {value.shape[-2]}")
+    heads, kv_heads, value_heads = (t.shape[-3] if t.ndim > 2 else 1 for t in (query, key, value))
+    if kv_heads != value_heads:
+        raise InputError(f"key and value need as many heads, got {kv_heads} and {value_heads}")
+    if kv_heads != heads and (kv_heads == 0 or heads % kv_heads):
+        raise InputError(f"query heads must be a multiple of key heads, got {heads} and {kv_heads}")
+    batch = leading([tuple(t.shape[:-3]) for t in (query, key, value)])
+    flat = max(query.ndim, key.ndim, value.ndim) == 2
+    return (None if flat else batch if max(query.ndim, key.ndim, value.ndim) > 3 else ()), batch
+
+
+def _extent(
+    query: Tensor,
+    key: Tensor,
+    batch: tuple[int, ...],
+    query_start: int | Tensor | None,
+    key_start: int | Tensor,
+    said: Rule,
+    parts: bool,
+) -> Extent:
+    first_key = starts("key_start", key_start, batch)
+    if min(first_key, default=0) < 0:
+        raise InputError(f"key_start must be ≥ 0, got {min(first_key)}")
+    if query_start is None:
+        if parts and said.positional:
+            raise InputError(f"partial needs query_start for {said!r}: parts of the keys don't tell where the queries stand")
+        first_query = tuple(first + key.shape[2] - query.shape[2] for first in first_key)
+    else:
+        first_query = starts("query_start", query_start, batch)
+    return Extent(batch, query.shape[1], query.shape[2], key.shape[2], first_query, first_key, query.device)
+
+
+def _settled(said: Rule, extent: Extent) -> tuple[Rule, Rule]:
+    """The rule with its pattern brought to one batch axis, and the rest of it in local positions, without pattern."""
+    bias = None if said.bias is None else said.bias.for_heads(extent.heads, extent.device)
+    pattern = None
+    if said.pattern is not None:
+        pattern = said.pattern.map(lambda leaf, roles: global_leaf(leaf, roles, extent))
+    rest = Rule(said.score, None, bias, said.normalize).map(lambda leaf, roles: local_leaf(leaf, roles, extent))
+    return said.with_children({**said.children(), **({} if pattern is None else {"pattern": pattern})}), rest
+
+
+def _dropout(dropout: float) -> float:
+    if not 0 <= dropout < 1:
+        raise InputError(f"dropout must be a probability in [0, 1), got {dropout}")
+    return float(dropout)
+
+
+def _seed(seed: int | None, dropout: float, said: Rule) -> int:
+    """The seed as given, or one draw of torch's generator where something random is asked for."""
+    if seed is not None:
+        return int(seed)
+    if dropout or said.normalize.random:
+        return int(torch.randint(2**62, ()).item())
+    return 0
+
+
+def _lower(problem: Problem) -> Lists:
+    """Ranges in local positions; where offsets differ by batch entry, each distinct pair of offsets is lowered once."""
+    extent, pattern = problem.extent, problem.said.pattern
+    assert pattern is not None
+    offsets = np.array(list(np.broadcast(extent.query_start, extent.key_start)), dtype=np.int64).reshape(-1, 2)
+    distinct, which = np.unique(offsets, axis=0, return_inverse=True)
+    made = [
+        pattern.lower(
+            np.arange(query, query + problem.queries), (key, key + problem.keys), problem.batch, problem.heads
+        ).map(partial(_moved, by=-key))
+        for query, key in distinct.tolist()
+    ]
+    return made[0] if len(made) == 1 else Lists.chosen(made, which.reshape(-1, 1))
+
+
+def _moved(form: Form, by: int) -> Form:
+    """The form with every key moved by a number of positions, those that exist included."""
+    keys = (form.keys[0] + by, form.keys[1] + by)
+    if isinstance(form, Bits):
+        return replace(form, keys=keys)
+    return replace(form, low=form.low + by, high=form.high + by, keys=keys)

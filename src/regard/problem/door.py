@@ -1,0 +1,93 @@
+"""The one door for inputs: what comes in is a plain strided tensor of a known dtype, or one clear sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from regard.errors import InputError
+from regard.products import is_transformed
+
+__all__ = ["admit", "batched", "leading", "starts", "transformed"]
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+
+
+def admit(name: str, tensor: object) -> Tensor:
+    """A plain tensor of attention's dtypes, its lazy negative bit resolved, or InputError."""
+    if not isinstance(tensor, Tensor):
+        raise InputError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if tensor.is_nested:
+        raise InputError(f"{name} is a nested tensor; pass its values() and offsets() to regard.varlen")
+    if type(tensor).__name__ == "DTensor":
+        raise InputError(f"{name} is a distributed tensor; pass its local shard (to_local())")
+    if tensor.layout != torch.strided:
+        raise InputError(f"{name} must be strided, got layout {tensor.layout}; call to_dense() first")
+    if tensor.device.type == "meta":
+        raise InputError(f"{name} is on the meta device and holds no numbers; move it to a real one")
+    if tensor.dtype not in DTYPES:
+        raise InputError(f"{name} must be float64, float32, bfloat16 or float16, got {tensor.dtype}; call .to(torch.float32)")
+    return tensor.resolve_neg()
+
+
+def alike(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three in one dtype, as autocast would have them for PyTorch's own attention, or InputError."""
+    kind = query.device.type
+    for name, tensor in (("key", key), ("value", value)):
+        if tensor.device != query.device:
+            raise InputError(f"{name} is on {tensor.device}, query on {query.device}; move them to one device")
+    if torch.is_autocast_enabled(kind):
+        dtype = torch.get_autocast_dtype(kind)
+        query, key, value = (t if t.dtype == torch.float64 else t.to(dtype) for t in (query, key, value))
+    for name, tensor in (("key", key), ("value", value)):
+        if tensor.dtype != query.dtype:
+            raise InputError(f"{name} is {tensor.dtype}, query {query.dtype}; give all three one dtype")
+    return query, key, value
+
+
+def leading(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The common shape of the leading dimensions, or InputError."""
+    try:
+        return tuple(torch.broadcast_shapes(*shapes))
+    except RuntimeError:
+        said = ", ".join(str(list(shape)) for shape in shapes)
+        raise InputError(f"leading dimensions of query, key and value must broadcast, got {said}") from None
+
+
+def batched(tensor: Tensor, batch: tuple[int, ...], last: int) -> Tensor:
+    """`[..., (last axes)]` → `[batch or 1, (last axes)]`, without a copy wherever the strides allow."""
+    tensor = tensor[(None,) * max(0, last - tensor.ndim)]
+    lead = tensor.shape[: tensor.ndim - last]
+    if all(size == 1 for size in lead):
+        return tensor.reshape(1, *tensor.shape[len(lead) :])
+    return tensor.expand(*batch, *tensor.shape[len(lead) :]).reshape(-1, *tensor.shape[len(lead) :])
+
+
+def starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int, ...]:
+    """An int, or integers per batch entry, as one number or one a batch entry."""
+    if not isinstance(start, Tensor):
+        if not isinstance(start, int) or isinstance(start, bool):
+            raise InputError(f"{name} must be an int or an integer tensor per batch entry, got {type(start).__name__}")
+        return (start,)
+    if start.is_floating_point() or start.dtype == torch.bool:
+        raise InputError(f"{name} must hold integers, got {start.dtype}")
+    if start.ndim == 0 or start.numel() == 1:
+        return (int(start),)
+    try:
+        spread = start.expand(batch)
+    except RuntimeError:
+        raise InputError(f"{name} must be an int or of shape {list(batch)}, one a batch entry, got {list(start.shape)}") from None
+    values = tuple(int(value) for value in spread.flatten().tolist())
+    return values[:1] if len(set(values)) == 1 else values
+
+
+def transformed(tensors: Sequence[Tensor]) -> bool:
+    """Whether `torch.func` or forward-mode AD follows any of them, so that only plain operations may touch them."""
+    return any(is_transformed(t) or _is_dual(t) for t in tensors)
+
+
+def _is_dual(tensor: Tensor) -> bool:
+    return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None

@@ -1,0 +1,113 @@
+"""The two products of attention, over visible pairs only, with all their derivatives.
+
+    pairs:   s_ij = a_i · b_j        for visible pairs, 0 for hidden ones
+    gather:  o_i  = Σ_{j visible} m_ij · b_j
+
+Each is the other's derivative, so the two are closed under differentiation to any order. What a hidden pair holds,
+NaN and ∞ included, reaches neither a result nor a gradient: `0 · NaN` is never formed for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+__all__ = ["gather", "is_transformed", "pairs"]
+
+
+def pairs(left: Tensor, right: Tensor, visible: Tensor | None) -> Tensor:
+    """a_i · b_j: `[..., rows, dim]`, `[..., keys, dim]`, visible `[..., rows, keys]` → `[..., rows, keys]`."""
+    if visible is None:
+        return left @ right.mT
+    return _Pairs.apply(left, right, visible)  # type: ignore[no-any-return]
+
+
+def gather(weights: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
+    """Σ_j m_ij · b_j: `[..., rows, keys]`, `[..., keys, dim]`, visible `[..., rows, keys]` → `[..., rows, dim]`."""
+    if visible is None:
+        return weights @ values
+    return _Gather.apply(weights, values, visible)  # type: ignore[no-any-return]
+
+
+class _Pairs(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(left: Tensor, right: Tensor, visible: Tensor) -> Tensor:
+        return torch.where(visible, left @ right.mT, 0)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        left, right, visible = ctx.saved_tensors
+        to_left = gather(grad, right, visible) if ctx.needs_input_grad[0] else None
+        to_right = gather(grad.mT, left, visible.mT) if ctx.needs_input_grad[1] else None
+        return to_left, to_right, None
+
+    @staticmethod
+    def jvp(ctx: Any, left_tangent: Tensor | None, right_tangent: Tensor | None, _: None) -> Tensor:
+        left, right, visible = ctx.saved_tensors
+        terms = []
+        if left_tangent is not None:
+            terms.append(pairs(left_tangent, right, visible))
+        if right_tangent is not None:
+            terms.append(pairs(left, right_tangent, visible))
+        return sum(terms[1:], terms[0])
+
+
+class _Gather(Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
+        weights = torch.where(visible, weights, 0)
+        if is_transformed(values) or not values.isfinite().all():
+            return _careful(weights, values, visible)
+        return weights @ values
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+        ctx.save_for_forward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        weights, values, visible = ctx.saved_tensors
+        to_weights = pairs(grad, values, visible) if ctx.needs_input_grad[0] else None
+        to_values = gather(weights.mT, grad, visible.mT) if ctx.needs_input_grad[1] else None
+        return to_weights, to_values, None
+
+    @staticmethod
+    def jvp(ctx: Any, weights_tangent: Tensor | None, values_tangent: Tensor | None, _: None) -> Tensor:
+        weights, values, visible = ctx.saved_tensors
+        terms = []
+        if weights_tangent is not None:
+            terms.append(gather(weights_tangent, values, visible))
+        if values_tangent is not None:
+            terms.append(gather(weights, values_tangent, visible))
+        return sum(terms[1:], terms[0])
+
+
+def _careful(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
+    """Σ_j m_ij · b_j where b holds NaN or ∞: the finite part by a product, the rest by counting who sees what."""
+    dtype = weights.dtype
+    result = weights @ torch.where(values.isfinite(), values, 0)
+    up, down = (values == float("inf")).to(dtype), (values == -float("inf")).to(dtype)
+    plus, minus = (weights > 0).to(dtype), (weights < 0).to(dtype)
+    rises, falls = plus @ up + minus @ down, plus @ down + minus @ up
+    undefined = (visible & ((weights == 0) | weights.isnan())).to(dtype) @ (up + down)
+    undefined = undefined + visible.to(dtype) @ values.isnan().to(dtype)
+    result = torch.where(rises > 0, float("inf"), torch.where(falls > 0, -float("inf"), result))
+    return torch.where((undefined > 0) | ((rises > 0) & (falls > 0)), float("nan"), result)
+
+
+def is_transformed(tensor: Tensor) -> bool:
+    """Whether a `torch.func` transform (vmap, grad, jvp) has wrapped the tensor, so that its values can't be branched on."""
+    return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))
