@@ -5,11 +5,11 @@ Every kind of attention is one equation,
 Say which terms you want; it is computed exactly, at any length.
 """
 
+from regard import nn
 from regard.attention import attend, partial, steps, weights
 from regard.compat import scaled_dot_product_attention, varlen
 from regard.engines.reference import Steps
 from regard.errors import EngineError, InputError, MissingError, RegardError
-from regard import nn
 from regard.nn.positions import rotary, sinusoidal
 from regard.parts import Partial, merge
 from regard.planning import Plan, plan
@@ -41,7 +41,6 @@ from regard.terms.score import additive, cosine, dot, gaussian, general, softcap
 __version__ = "0.1.0"
 
 __all__ = [
-    "__version__",
     "EngineError",
     "InputError",
     "MissingError",
@@ -50,6 +49,7 @@ __all__ = [
     "RegardError",
     "Rule",
     "Steps",
+    "__version__",
     "additive",
     "alibi",
     "attend",

@@ -11,7 +11,7 @@ from regard.errors import InputError
 from regard.parts import Partial
 from regard.planning import solve
 from regard.problem import pose
-from regard.rule import Rule
+from regard.rule import Rule, as_rule
 from regard.terms.tree import Term
 
 __all__ = ["attend", "partial", "steps", "weights"]
@@ -79,7 +79,8 @@ def partial(
         key: the keys of this part.
         value: their values.
         rule: as in `attend`.
-        query_start: required where the rule has a pattern or a bias, for parts don't tell where the queries stand.
+        query_start: required where the rule has a pattern or a bias, and for dropout: parts don't tell where the
+            queries stand.
         key_start: absolute position of the first key of this part.
         dropout: as in `attend`; pass one seed to all parts. lse is that of the weights before dropout.
         seed: as in `attend`.
@@ -89,8 +90,13 @@ def partial(
 
     Errors: InputError for rules that need whole rows (sparsemax, entmax15, top_k, hard), with the reason.
     """
+    said = as_rule(rule)
+    if said.normalize.whole_row is not None:
+        raise InputError(f"partial can't take {said!r}: {said.normalize.whole_row}; give attend all keys at once")
+    if dropout and query_start is None:
+        raise InputError("partial needs query_start for dropout, whose mask depends on where the queries stand")
     problem = pose(
-        query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed, parts=True
+        query, key, value, said, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed, parts=True
     )  # fmt: skip
     part = solve(problem, engine)
     lse = None if part.log_sum is None else problem.shaped(part.log_sum)

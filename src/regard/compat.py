@@ -9,6 +9,7 @@ from torch import Tensor
 
 from regard.attention import attend
 from regard.errors import InputError
+from regard.problem.door import admit
 from regard.rule import Rule, as_rule
 from regard.terms import bias as biases
 from regard.terms.pattern import Pattern, causal, everything, mask, packed
@@ -49,15 +50,17 @@ def scaled_dot_product_attention(
     if is_causal and attn_mask is not None:
         raise InputError("attn_mask and is_causal exclude each other; put the causal part into the mask")
     query, key, value = _broadcast(query, key, value, enable_gqa)
-    rule = Rule(dot(scale), _pattern(attn_mask, is_causal), _bias(attn_mask))
-    if query.ndim <= 5:
-        return attend(query, key, value, rule, query_start=0, dropout=dropout_p)
-    flat = [t.flatten(0, -4) for t in (query, key, value)]
+    _check_mask(attn_mask, (*query.shape[:-1], key.shape[-2]))
     lead = query.shape[:-3]
-    if attn_mask is not None and attn_mask.ndim > 3:
-        spread = attn_mask.expand(*lead, *attn_mask.shape[-3:]).flatten(0, -4)
-        rule = Rule(dot(scale), _pattern(spread, is_causal), _bias(spread))
-    return attend(*flat, rule, query_start=0, dropout=dropout_p).unflatten(0, lead)
+    if query.ndim > 5:
+        query, key, value = (t.flatten(0, -4) for t in (query, key, value))
+        if attn_mask is not None and attn_mask.ndim > 3:
+            attn_mask = attn_mask.expand(*lead, *attn_mask.shape[-3:]).flatten(0, -4)
+    rule = Rule(dot(scale), _pattern(attn_mask, is_causal), _bias(attn_mask))
+    if dropout_p == 1:  # every weight is dropped: as if there were nothing to see
+        rule, dropout_p = Rule(pattern=~everything()), 0.0
+    out = attend(query, key, value, rule, query_start=0, dropout=dropout_p)
+    return out.unflatten(0, lead) if len(lead) > 2 else out
 
 
 def varlen(
@@ -94,6 +97,9 @@ def varlen(
     distance where query and key offsets differ.
     """
     said = as_rule(rule)
+    for name, tensor in (("query", query), ("key", key), ("value", value)):
+        if admit(name, tensor).ndim < 2:
+            raise InputError(f"{name} must be [..., heads, positions, dim] with 2 to 5 axes, got {list(tensor.shape)}")
     rows = _lengths("query_offsets", query_offsets, query.shape[-2])
     columns = rows if key_offsets is None else _lengths("key_offsets", key_offsets, key.shape[-2])
     if key_offsets is None and key.shape[-2] != query.shape[-2]:
@@ -111,7 +117,7 @@ def _broadcast(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> tupl
     """PyTorch broadcasts heads like any other leading dimension, unless they are grouped."""
     last = 3 if grouped else 2
     for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if tensor.ndim < last:
+        if admit(name, tensor).ndim < last:
             raise InputError(f"{name} needs at least {last} axes, got {list(tensor.shape)}")
     shapes = [t.shape[:-last] for t in (query, key, value)]
     try:
@@ -122,6 +128,18 @@ def _broadcast(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> tupl
         raise InputError(f"leading dimensions of query, key and value must broadcast, got {said}{hint}") from None
     query, key, value = (t.expand(*lead, *t.shape[-last:]) for t in (query, key, value))
     return query, key, value
+
+
+def _check_mask(attn_mask: Tensor | None, shape: tuple[int, ...]) -> None:
+    """Elsewhere a mask may reach further than the keys at hand; in PyTorch it broadcasts, or it is an error."""
+    if attn_mask is None:
+        return
+    if not isinstance(attn_mask, Tensor) or not (attn_mask.dtype == torch.bool or attn_mask.is_floating_point()):
+        got = attn_mask.dtype if isinstance(attn_mask, Tensor) else type(attn_mask).__name__
+        raise InputError(f"attn_mask must be a boolean tensor (True may attend) or a floating-point one, got {got}")
+    ends = zip(reversed(attn_mask.shape), reversed((*(1,) * attn_mask.ndim, *shape)), strict=False)
+    if any(size not in (1, whole) for size, whole in ends):
+        raise InputError(f"attn_mask must broadcast to {list(shape)}, got {list(attn_mask.shape)}")
 
 
 def _pattern(attn_mask: Tensor | None, is_causal: bool) -> Pattern | None:
@@ -137,7 +155,15 @@ def _bias(attn_mask: Tensor | None) -> biases.Bias | None:
 
 
 def _lengths(name: str, offsets: Tensor | list[int], total: int) -> list[int]:
-    marks = [int(mark) for mark in torch.as_tensor(offsets).tolist()]
+    try:
+        found = torch.as_tensor(offsets)
+    except (RuntimeError, TypeError, ValueError):
+        raise InputError(f"{name} must be cumulative lengths, integers, got {type(offsets).__name__}") from None
+    whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool) or not found.numel()
+    if found.ndim != 1 or not whole or found.is_meta:
+        got = f"{found.dtype} of shape {list(found.shape)}" + " on the meta device" * found.is_meta
+        raise InputError(f"{name} must be cumulative lengths, integers in one axis, got {got}")
+    marks = [int(mark) for mark in found.tolist()]
     lengths = [high - low for low, high in pairwise(marks)]
     if not marks or marks[0] != 0 or marks[-1] != total or min(lengths, default=0) < 0:
         raise InputError(f"{name} must rise from 0 to {total}, got {marks if len(marks) < 9 else [*marks[:8], '…']}")

@@ -35,9 +35,7 @@ def guarded(problem: Problem, compute: Compute, fallback: Compute) -> Partial:
     results = _Guarded.apply(parts, compute, fallback, *problem.tensors)
     part = made[0]
     sink = None if part.sink is None else problem.sink
-    return part.with_children(
-        {"values": results[0], "log_sum": results[1] if len(results) > 1 else None, "sink": sink}
-    )
+    return part.with_children({"values": results[0], "log_sum": results[1] if len(results) > 1 else None, "sink": sink})
 
 
 class _Guarded(Function):

@@ -124,6 +124,6 @@ def _quiet(query: Tensor, key: Tensor, visible: Tensor | None) -> tuple[Tensor, 
     if is_transformed(query) or not query.isfinite().all():
         query = torch.where(visible.any(-1)[..., None], query, 0)
     if is_transformed(key) or not key.isfinite().all():
-        seen = visible.unflatten(1, (key.shape[1], -1)).any(3).any(2)
+        seen = visible.unflatten(1, (key.shape[1], query.shape[1] // key.shape[1])).any(3).any(2)
         key = torch.where(seen[..., None], key, 0)
     return query, key

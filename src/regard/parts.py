@@ -92,7 +92,9 @@ def _log_add(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     only_a, only_b = b == NOTHING, a == NOTHING
     gap = torch.where(only_a | only_b, 0, a) - torch.where(only_a | only_b, 0, b)
     share = torch.where(only_a, 1, torch.where(only_b, 0, gap.sigmoid()))
-    both = torch.where(only_a, a, torch.where(only_b, b, torch.maximum(a, b).detach() + _soft_gap(a, b, only_a | only_b)))
+    both = torch.where(
+        only_a, a, torch.where(only_b, b, torch.maximum(a, b).detach() + _soft_gap(a, b, only_a | only_b))
+    )
     return torch.where(nothing, NOTHING, both), torch.where(nothing, 0, share)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from textwrap import fill
 from types import MappingProxyType, ModuleType
 
 from torch import Tensor
@@ -66,7 +67,8 @@ class Plan:
             f"  work     {_unit(self.flops, 'FLOP', 1000)} forward",
             f"  bytes    {_unit(self.bytes, 'B', 1024)} in and out, {_unit(self.pattern_bytes, 'B', 1024)} of pattern",
         ]
-        return "\n".join(lines + [f"  not {name:<9} {why}" for name, why in self.reasons.items()])
+        lines += [f"  not {name:<9} {why}" for name, why in self.reasons.items()]
+        return "\n".join(fill(line, 80, subsequent_indent=" " * 16, break_on_hyphens=False) for line in lines)
 
 
 def plan(

@@ -68,7 +68,9 @@ def as_rule(value: Rule | Term | None) -> Rule:
         return Rule(score=value)
     if isinstance(value, normalizers.Normalize):
         return Rule(normalize=value)
-    hint = "; wrap a boolean mask in regard.mask(...), an additive one in regard.bias.tensor(...)" * isinstance(value, Tensor)
+    hint = "; wrap a boolean mask in regard.mask(...), an additive one in regard.bias.tensor(...)" * isinstance(
+        value, Tensor
+    )
     raise InputError(f"rule must be a regard.Rule or one of its terms, got {type(value).__name__}{hint}")
 
 

@@ -26,8 +26,8 @@ Index = slice | Tensor
 
 ROWS = 128
 FEWEST = 16
-BUDGET = 1 << 21
-"""How many numbers one intermediate of a tile may hold: 8 MiB in float32."""
+BUDGET = 1 << 20
+"""How many numbers one intermediate of a tile may hold: 4 MiB in float32."""
 COST = 1 << 16
 """What opening one more tile costs, in pairs."""
 
@@ -140,14 +140,16 @@ def _split(tile: Tile) -> Iterator[Tile]:
     problem = tile.problem
     heads, entries = _length(tile.head, problem.heads), _length(tile.batch, problem.batch)
     pairs = max(1, tile.pairs * problem.rule.score.width // max(1, heads * entries))
-    group = problem.heads // max(1, problem.kv_heads)
+    group = problem.group
     most = max(1, BUDGET // pairs)
     per_tile = heads if heads <= most else max(1, most // group) * group if isinstance(tile.head, slice) else most
-    step = max(1, most // per_tile)
+    step = max(1, most // max(1, per_tile))
     for b in range(0, entries, step):
         for h in range(0, heads, max(1, per_tile)):
             head = _run(tile.head, h, min(h + per_tile, heads))
-            yield Tile(problem, _run(tile.batch, b, min(b + step, entries)), head, _kv(problem, head), tile.query, tile.key)
+            yield Tile(
+                problem, _run(tile.batch, b, min(b + step, entries)), head, _kv(problem, head), tile.query, tile.key
+            )
 
 
 def _rows(problem: Problem, rows: int, columns: int) -> int:
@@ -174,15 +176,14 @@ def _kinds(problem: Problem, lists: Lists | None) -> list[Kind]:
 
 def _whole_groups(problem: Problem, head: Index) -> Index:
     """A run of heads stays one only where it covers whole groups, so that their key heads are a run too."""
-    group = problem.heads // max(1, problem.kv_heads)
+    group = problem.group
     if isinstance(head, slice) and (head.start % group or head.stop % group):
         return torch.arange(head.start, head.stop)
     return head
 
 
 def _kv(problem: Problem, head: Index) -> Index:
-    group = problem.heads // max(1, problem.kv_heads)
-    return slice(head.start // group, head.stop // group) if isinstance(head, slice) else head // group
+    return slice(head.start // problem.group, head.stop // problem.group) if isinstance(head, slice) else head // problem.group
 
 
 def _columns(form: Form, first: int, last: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
@@ -219,5 +220,7 @@ def _numpy(index: Index) -> slice | np.ndarray[tuple[int], np.dtype[np.int64]]:
     return index if isinstance(index, slice) else index.numpy()
 
 
-def _cut(table: np.ndarray[tuple[int, int], np.dtype[np.int64]], axis: int, index: Index) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
+def _cut(
+    table: np.ndarray[tuple[int, int], np.dtype[np.int64]], axis: int, index: Index
+) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
     return table if table.shape[axis] == 1 else table[(slice(None),) * axis + (_numpy(index),)]

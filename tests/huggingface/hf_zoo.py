@@ -249,6 +249,7 @@ def under(made: Any, name: str) -> Any:
 
 def apart(found: Tensor, wanted: Tensor, real: Tensor | None = None) -> float:
     """The largest difference over the largest value, on real tokens."""
+    found, wanted = found.detach(), wanted.detach()
     if real is not None:
         found, wanted = found[real.bool()], wanted[real.bool()]
     return float((found - wanted).abs().max() / wanted.abs().max())

@@ -81,16 +81,14 @@ GENERATED = [*zoo.DECODERS, "t5", "bart", "whisper"]
 @pytest.mark.parametrize("kind", ["dynamic", "static"])
 @pytest.mark.parametrize("name", GENERATED)
 def test_generate(name: str, kind: str, side: str) -> None:
-    given = zoo.inputs(name, zoo.padded("left") if side == "left" and name != "whisper" else None)
+    given = zoo.inputs(name, zoo.padded("left") if side == "left" else None)
     if name in ("t5", "bart"):
         given.pop("decoder_input_ids")
-    elif name == "whisper":
-        given = {"input_features": given["input_features"], "decoder_input_ids": given["decoder_input_ids"]}
     made = zoo.model(name)
     asked = {"max_new_tokens": 8, "do_sample": False, "cache_implementation": kind, "pad_token_id": zoo.PAD}
     wanted = made.generate(**given, **asked)
     assert torch.equal(zoo.under(made, "regard").generate(**given, **asked), wanted)
-    assert wanted.shape[-1] > 8
+    assert wanted.shape[-1] >= 8
 
 
 def test_beams() -> None:

@@ -270,7 +270,7 @@ def agree(world: World, case: Case) -> None:
 
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: member.__name__)
 def test_member_agrees_with_its_meaning(member: Callable[[st.DrawFn, World], Case]) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=80)
     @given(st.data(), worlds())
     def run(data: st.DataObject, world: World) -> None:
         agree(world, member(data.draw, world))
@@ -278,13 +278,13 @@ def test_member_agrees_with_its_meaning(member: Callable[[st.DrawFn, World], Cas
     run()
 
 
-@settings(max_examples=150)
+@settings(max_examples=400)
 @given(scenes())
 def test_composition_agrees_with_its_meaning(scene: tuple[World, Case]) -> None:
     agree(*scene)
 
 
-@settings(max_examples=60)
+@settings(max_examples=150)
 @given(scenes(count=3, depth=1))
 def test_laws_of_sets(scene: tuple[World, Case, Case, Case]) -> None:
     world, *cases = scene

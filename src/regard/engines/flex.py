@@ -63,7 +63,9 @@ def compute(problem: Problem) -> Partial:
         enable_gqa=problem.heads != problem.kv_heads,
         return_lse=True,
     )
-    return Partial(values.to(problem.accumulate), lse.to(problem.accumulate), problem.sink, problem.query.dtype, repr(problem.said))
+    return Partial(
+        values.to(problem.accumulate), lse.to(problem.accumulate), problem.sink, problem.query.dtype, repr(problem.said)
+    )
 
 
 @cache
@@ -137,4 +139,6 @@ def _entry(table: Tensor, head: Tensor, index: Tensor) -> Tensor:
 
 def _spread(values: Tensor, *index: Tensor) -> Tensor:
     """values[index], an axis of size 1 standing for all."""
-    return values[tuple(torch.zeros_like(at) if size == 1 else at for at, size in zip(index, values.shape, strict=True))]
+    return values[
+        tuple(torch.zeros_like(at) if size == 1 else at for at, size in zip(index, values.shape, strict=True))
+    ]

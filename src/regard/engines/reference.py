@@ -10,10 +10,9 @@ from torch import Tensor
 from regard.equation import Place, Weighed, attended, weigh, with_sink
 from regard.parts import Partial
 from regard.problem import Problem
-from regard.terms.normalize import NOTHING
 from regard.rule import Rule
 
-__all__ = ["Steps", "compute", "refusal", "steps"]
+__all__ = ["Steps", "compute", "refusal", "steps", "whole"]
 
 
 @dataclass(frozen=True)
@@ -66,19 +65,28 @@ def steps(problem: Problem) -> Steps:
     out = attended(weights, problem.value.to(problem.accumulate), place)
     shape = weights.shape
     visible = torch.ones(shape, dtype=torch.bool, device=weights.device) if place.visible is None else place.visible
-    named = (problem.query, problem.key, problem.value, weighed.score, weighed.bias, visible, weighed.masked, weighed.lse)
+    named = (
+        problem.query,
+        problem.key,
+        problem.value,
+        weighed.score,
+        weighed.bias,
+        visible,
+        weighed.masked,
+        weighed.lse,
+    )
     wide = [t if t is None or n in (0, 1, 2, 7) else t.expand(shape) for n, t in enumerate(named)]
     return Steps(*(None if t is None else problem.shaped(t) for t in (*wide, weights, out)))  # type: ignore[arg-type]
 
 
 def _all_pairs(problem: Problem) -> tuple[Rule, Place, Weighed]:
     dtype = problem.accumulate
-    place = _place(problem)
+    place = whole(problem)
     rule = problem.rule.map(lambda leaf, roles: leaf.to(dtype) if leaf.is_floating_point() else leaf)
     return rule, place, weigh(rule, problem.query.to(dtype), problem.key.to(dtype), place)
 
 
-def _place(problem: Problem) -> Place:
+def whole(problem: Problem) -> Place:
     """The whole problem as one tile; what is visible is asked of the pattern pair by pair."""
     query = problem.positions("query")[:, None, :, None]
     key = problem.positions("key")[:, None, None, :]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from functools import reduce
 from types import CodeType
 from typing import Any
 
@@ -39,7 +41,7 @@ class Reader:
 
     def read(self, function: MaskFunction) -> Pattern:
         """The pattern of one mask function, or UnrecognisedError."""
-        handler = _HANDLERS.get(getattr(function, "__code__", None))
+        handler = _handler(function)
         if handler is None:
             raise UnrecognisedError(getattr(function, "__qualname__", type(function).__name__))
         return handler(_cells(function), self)
@@ -68,11 +70,10 @@ def _starts(labels: Tensor) -> Tensor:
     return starts
 
 
-def _cells(function: MaskFunction) -> dict[str, Any]:
+def _cells(function: Any) -> dict[str, Any]:
     """What a closure closes over, by name."""
-    cells = getattr(function, "__closure__", None) or ()
-    names = getattr(function, "__code__", _and).co_freevars  # type: ignore[attr-defined]
-    return {name: cell.cell_contents for name, cell in zip(names, cells, strict=True)}
+    cells = function.__closure__ or ()
+    return {name: cell.cell_contents for name, cell in zip(function.__code__.co_freevars, cells, strict=True)}
 
 
 def _causal(cells: dict[str, Any], reader: Reader) -> Pattern:
@@ -130,26 +131,21 @@ def _padding(cells: dict[str, Any], reader: Reader) -> Pattern:
 def _and(cells: dict[str, Any], reader: Reader) -> Pattern:
     parts = list(cells["mask_functions"])
     found: list[Pattern] = []
-    if any(_is(part, masking.causal_mask_function) for part in parts):
-        sliding = [part for part in parts if _HANDLERS.get(getattr(part, "__code__", None)) is _sliding]
+    if any(_handler(part) is _causal for part in parts):
+        sliding = [part for part in parts if _handler(part) is _sliding]
         found = [causal(), *(window(_cells(part)["sliding_window"]) for part in sliding)]
-        parts = [part for part in parts if part not in sliding and not _is(part, masking.causal_mask_function)]
+        parts = [part for part in parts if _handler(part) not in (_sliding, _causal)]
     found += [reader.read(part) for part in parts]
-    whole = found[0]
-    for part in found[1:]:
-        whole = whole & part
-    return whole
+    return reduce(operator.and_, found)
 
 
 def _or(cells: dict[str, Any], reader: Reader) -> Pattern:
-    first, *rest = (reader.read(part) for part in cells["mask_functions"])
-    for part in rest:
-        first = first | part
-    return first
+    return reduce(operator.or_, [reader.read(part) for part in cells["mask_functions"]])
 
 
-def _is(function: MaskFunction, reference: MaskFunction) -> bool:
-    return getattr(function, "__code__", None) is getattr(reference, "__code__", _and)
+def _handler(function: MaskFunction) -> Handler | None:
+    """Closures made by one function share its code, whatever they close over."""
+    return _HANDLERS.get(getattr(function, "__code__", None))
 
 
 def _handlers() -> dict[CodeType | None, Handler]:

@@ -40,15 +40,14 @@ class Grid:
             function: takes absolute batch, head, query and key indices.
             vectorised: the function takes whole index tensors that broadcast; else it is mapped over single pairs.
         """
-        step = max(1, _CELLS // max(1, self.batch * self.keys))
-        rows = torch.arange(self.queries, device=self.device).split(step)
-        if not self.queries:
-            return torch.ones(self.batch, 1, 0, self.keys, dtype=torch.bool, device=self.device)
+        if not self.batch * self.queries * self.keys:
+            return torch.ones(self.batch, 1, self.queries, self.keys, dtype=torch.bool, device=self.device)
+        rows = torch.arange(self.queries, device=self.device).split(max(1, _CELLS // (self.batch * self.keys)))
         return torch.cat([self._rows(function, block, vectorised) for block in rows], 2)
 
     def agrees(self, pattern: Pattern, function: MaskFunction, vectorised: bool) -> bool:
         """Whether a pattern and a mask function show the same keys in a few rows: the first, the last, some between."""
-        if not self.queries or not self.keys:
+        if not self.batch * self.queries * self.keys:
             return True
         rows = torch.linspace(0, self.queries - 1, min(self.queries, _SAMPLES), device=self.device).long()
         found = self._rows(function, rows, vectorised)
@@ -69,7 +68,7 @@ class Grid:
             return found.expand(shape)
         flat = [index.expand(shape).reshape(-1) for index in (batch, head, query, key)]
         # Lets a mapped function index a tensor by one of its indices.
-        with TransformGetItemToIndex():  # type: ignore[no-untyped-call]
+        with TransformGetItemToIndex():
             mapped: Tensor = torch.vmap(function)(*flat)
         return mapped.reshape(shape)
 

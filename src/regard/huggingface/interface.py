@@ -22,22 +22,18 @@ from regard.terms.score import Score, dot, softcap
 
 __all__ = ["attention"]
 
-UNDERSTOOD = frozenset(
-    {
-        *("dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_bias", "output_attentions"),
-        *("cu_seq_lens_q", "cu_seq_lens_k"),
-    }
+UNDERSTOOD = (
+    *("dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_bias"),
+    *("output_attentions", "cu_seq_lens_q", "cu_seq_lens_k"),
 )
 
-HARMLESS = frozenset(
-    {
-        # Already in the mask, in the queries and keys, or in the lengths.
-        *("position_ids", "cache_position", "position_embeddings", "max_length_q", "max_length_k", "seq_idx"),
-        *("cu_seqlens", "token_type_ids", "mm_token_type_ids", "attention_mask"),
-        # About other parts of a model.
-        *("output_hidden_states", "output_router_logits", "num_items_in_batch", "use_cache", "return_dict"),
-        *("return_loss", "labels", "logits_to_keep", "deterministic", "interpolate_pos_encoding", "hidden_states"),
-    }
+HARMLESS = (
+    # Already in the mask, in the queries and keys, or in the lengths.
+    *("position_ids", "cache_position", "position_embeddings", "max_length_q", "max_length_k", "seq_idx"),
+    *("cu_seqlens", "token_type_ids", "mm_token_type_ids", "attention_mask"),
+    # About other parts of a model.
+    *("output_hidden_states", "output_router_logits", "num_items_in_batch", "use_cache", "return_dict"),
+    *("return_loss", "labels", "logits_to_keep", "deterministic", "interpolate_pos_encoding", "hidden_states"),
 )
 
 REFUSED = {
@@ -90,12 +86,13 @@ def attention(
         bias=terms.bias,
         normalize=softmax(None if sink is None else sink.reshape(-1)),
     )
-    start = {"query_start": terms.query_start, "key_start": terms.key_start}
+    start, first = terms.query_start, terms.key_start
     dropout = float(options.get("dropout") or 0.0) if module.training else 0.0
-    out = attend(query, key, value, rule, dropout=dropout, **start)
-    asked = options.get("output_attentions") or capturing()
-    seen = weights(query, key, rule, **start).to(query.dtype) if asked else None
-    return out.transpose(1, 2).contiguous(), seen
+    out = attend(query, key, value, rule, query_start=start, key_start=first, dropout=dropout)
+    out = out.transpose(1, 2).contiguous()
+    if not (options.get("output_attentions") or capturing()):
+        return out, None
+    return out, weights(query, key, rule, query_start=start, key_start=first).to(query.dtype)
 
 
 def _refuse_others(options: Mapping[str, Any]) -> None:
@@ -115,9 +112,7 @@ def _score(options: Mapping[str, Any]) -> Score:
     return score if cap is None else softcap(score, cap)
 
 
-def _terms(
-    module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, options: Mapping[str, Any]
-) -> Terms:
+def _terms(module: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, options: Mapping[str, Any]) -> Terms:
     queries, keys = query.shape[-2], key.shape[-2]
     if isinstance(mask, Mask):
         if tuple(mask.shape[-2:]) != (queries, keys):

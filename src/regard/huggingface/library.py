@@ -13,7 +13,8 @@ MAJOR = "5"
 
 def _missing(found: str) -> MissingError:
     return MissingError(
-        f"regard.huggingface works with transformers {MAJOR}, and {found}; install it with: pip install 'regard[huggingface]'"
+        f"regard.huggingface works with transformers {MAJOR}, and {found}; "
+        "install it with: pip install 'regard[huggingface]'"
     )
 
 

@@ -43,7 +43,7 @@ class Mask(Tensor):
     note: str | None
 
     # Results are plain tensors.
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, pattern: Pattern, grid: Grid, note: str | None = None) -> Mask:
@@ -56,17 +56,19 @@ class Mask(Tensor):
         """The N² numbers, bool `[batch, 1, queries, keys]`."""
         return self.grid.shown(self.pattern)
 
-    def __repr__(self, *, tensor_contents: object = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         start = f"query_start={self.grid.query_start}, key_start={self.grid.key_start}"
         return f"Mask({list(self.shape)}, {self.pattern!r}, {start}{f', note={self.note!r}' if self.note else ''})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         kept = _as_mask(func, args)
         return _by_numbers(func, args, kwargs or {}) if kept is None else kept
 
 
-def make(  # noqa: PLR0913 - transformers says how it is called
+def make(
     batch_size: int,
     q_length: int,
     kv_length: int,
@@ -119,7 +121,7 @@ def _real(attention_mask: Tensor, grid: Grid) -> Tensor:
     """Which positions hold real tokens, bool `[batch, positions]`, at least up to the last key."""
     if attention_mask.ndim != 2:
         raise InputError(
-            f"attention_mask must be [batch, tokens], or [batch, heads, queries, keys]; got {list(attention_mask.shape)}"
+            f"attention_mask must be [batch, tokens] or [batch, heads, queries, keys], got {list(attention_mask.shape)}"
         )
     missing = grid.key_start + grid.keys - attention_mask.shape[1]
     real = attention_mask.to(device=grid.device, dtype=torch.bool)

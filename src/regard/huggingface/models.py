@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 from torch import nn
@@ -15,7 +14,7 @@ from regard.huggingface.library import PreTrainedModel
 __all__ = ["NAME", "serve"]
 
 NAME = "regard"
-"""What the attention is called in transformers. Names with "flash", "sdpa", "flex_attention" or "/" mean other things."""
+"""The attention's name in transformers, where names with "flash", "sdpa", "flex_attention" or "/" mean other things."""
 
 _SETTING = "_attn_implementation_internal"
 
@@ -34,8 +33,7 @@ def serve(model: PreTrainedModel) -> PreTrainedModel:
     """
     if not isinstance(model, PreTrainedModel):
         raise InputError(f"serve takes a model of transformers, got {type(model).__name__}")
-    layers = [module for module in model.modules() if _asks(type(module))]
-    alone = sorted({type(module).__name__ for module in model.modules() if _computes_alone(module)})
+    layers, alone = _attention_layers(model)
     if alone or not layers:
         which = f"in {', '.join(alone)} it computes attention by itself" if alone else "it has no attention layer"
         raise InputError(
@@ -74,25 +72,28 @@ def _configs(model: nn.Module) -> Iterator[Any]:
         yield config
 
 
-def _computes_alone(module: nn.Module) -> bool:
-    """Whether this is an attention layer that never asks transformers' interface, nor do layers inside it."""
-    inner = (type(child) for child in module.modules() if child is not module)
-    return _weighs(type(module)) and not _asks(type(module)) and not any(_asks(kind) or _weighs(kind) for kind in inner)
+def _attention_layers(model: nn.Module) -> tuple[list[nn.Module], list[str]]:
+    """The layers that ask transformers' interface for their attention, and the names of those that compute it alone."""
+    texts = {kind: _source(kind) for kind in {type(module) for module in model.modules()}}
+    asking = {kind for kind, text in texts.items() if "ALL_ATTENTION_FUNCTIONS" in text}
+    weighing = {kind for kind, text in texts.items() if "Attention" in kind.__name__ and _weighs(text.lower())}
+    alone = {
+        type(module).__name__
+        for module in model.modules()
+        if type(module) in weighing - asking
+        and not any(type(inner) in asking | weighing for inner in module.modules() if inner is not module)
+    }
+    return [module for module in model.modules() if type(module) in asking], sorted(alone)
 
 
-@cache
-def _asks(kind: type) -> bool:
-    return "ALL_ATTENTION_FUNCTIONS" in _source(kind)
-
-
-@cache
-def _weighs(kind: type) -> bool:
-    text = _source(kind).lower() if "Attention" in kind.__name__ else ""
+def _weighs(text: str) -> bool:
     return "softmax" in text or "scaled_dot_product_attention" in text
 
 
 def _source(kind: type) -> str:
-    """The text of a layer's class, with what it inherits."""
+    """The text of a layer's class, with what it inherits; nothing for whole models and torch's own layers."""
+    if issubclass(kind, PreTrainedModel):
+        return ""
     own = [base for base in kind.__mro__ if issubclass(base, nn.Module) and not base.__module__.startswith("torch.")]
     try:
         return "\n".join(inspect.getsource(base) for base in own)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -27,8 +30,11 @@ class Rotary(Term):
             start: absolute position of the first vector, an int or integers per batch entry (the dimensions before
                 heads).
         """
+        if not isinstance(vectors, Tensor) or not vectors.is_floating_point() or vectors.ndim < 2:
+            got = f"{vectors.dtype} {list(vectors.shape)}" if isinstance(vectors, Tensor) else type(vectors).__name__
+            raise InputError(f"{self!r} needs floating-point vectors [..., heads, positions, dim], got {got}")
         if vectors.shape[-1] < self.dim:
-            raise InputError(f"rotary({self.dim}) needs vectors of at least {self.dim} components, got {vectors.shape[-1]}")
+            raise InputError(f"{self!r} needs vectors of at least {self.dim} components, got {vectors.shape[-1]}")
         accumulate = torch.float64 if vectors.dtype == torch.float64 else torch.float32
         angle = self._angles(vectors, start)
         cosine, sine = angle.cos().to(accumulate), angle.sin().to(accumulate)
@@ -42,6 +48,13 @@ class Rotary(Term):
         step = torch.arange(0, self.dim, 2, device=vectors.device, dtype=torch.float64) / self.dim
         place = torch.arange(vectors.shape[-2], device=vectors.device)
         if isinstance(start, Tensor) and start.ndim:
+            if start.is_floating_point() or start.dtype == torch.bool:
+                raise InputError(f"{self!r} needs start as integers, got {start.dtype}")
+            if not _spreads(start.shape, vectors.shape[:-3]):
+                raise InputError(
+                    f"{self!r} needs start as an int or integers of shape {list(vectors.shape[:-3])}, one a batch "
+                    f"entry, got {list(start.shape)}"
+                )
             place = start.to(vectors.device)[..., None, None] + place
         else:
             place = place + start
@@ -74,8 +87,7 @@ def rotary(dim: int, base: float = 10000.0, *, interleaved: bool = False) -> Rot
     """
     if dim < 2 or dim % 2:
         raise InputError(f"rotary(dim) needs an even dim ≥ 2, got {dim}")
-    if not base > 0:
-        raise InputError(f"rotary(base) needs a base > 0, got {base}")
+    _check_base("rotary", base)
     return Rotary(int(dim), float(base), interleaved)
 
 
@@ -95,10 +107,24 @@ def sinusoidal(positions: int, dim: int, base: float = 10000.0, *, start: int = 
     Source: Vaswani et al. 2017, "Attention Is All You Need".
     """
     if dim < 2 or dim % 2 or positions < 0:
-        raise InputError(f"sinusoidal(positions, dim) needs positions ≥ 0 and an even dim ≥ 2, got {positions} and {dim}")
+        raise InputError(
+            f"sinusoidal(positions, dim) needs positions ≥ 0 and an even dim ≥ 2, got {positions} and {dim}"
+        )
+    _check_base("sinusoidal", base)
     step = base ** (-torch.arange(0, dim, 2, dtype=torch.float64) / dim)
     angle = (torch.arange(positions, dtype=torch.float64) + start)[:, None] * step
     return torch.stack((angle.sin(), angle.cos()), -1).flatten(-2).to(torch.float32)
+
+
+def _check_base(name: str, base: float) -> None:
+    if not (base > 0 and math.isfinite(base)):
+        raise InputError(f"{name}(base) needs a finite base > 0, got {base}")
+
+
+def _spreads(shape: Sequence[int], batch: Sequence[int]) -> bool:
+    """Whether a shape broadcasts to the batch as it is, adding no axis and no entry to it."""
+    last = batch[len(batch) - len(shape) :] if len(shape) <= len(batch) else ()
+    return len(last) == len(shape) and all(size in (1, whole) for size, whole in zip(shape, last, strict=True))
 
 
 class LearnedPositions(nn.Module):
@@ -114,15 +140,23 @@ class LearnedPositions(nn.Module):
     """
 
     def __init__(self, positions: int, dim: int) -> None:
+        if positions < 1 or dim < 1:
+            raise InputError(f"LearnedPositions(positions, dim) needs both ≥ 1, got {positions} and {dim}")
         super().__init__()
         self.table = nn.Parameter(torch.empty(positions, dim))
         nn.init.normal_(self.table, std=0.02)
 
     def forward(self, inputs: Tensor, start: int = 0) -> Tensor:
         """`[..., positions, dim]` → the same; `start` is the position of the first row."""
+        positions, dim = self.table.shape
+        if inputs.ndim < 2 or inputs.shape[-1] != dim:
+            raise InputError(f"LearnedPositions needs inputs [..., positions, {dim}], got {list(inputs.shape)}")
         last = start + inputs.shape[-2]
-        if start < 0 or last > self.table.shape[0]:
-            raise InputError(f"positions run from {start} to {last}, the table has {self.table.shape[0]}")
+        if start < 0 or last > positions:
+            raise InputError(
+                f"inputs stand at positions {start}…{last - 1}, but the table holds 0…{positions - 1}; "
+                "make LearnedPositions(positions, dim) as long as the longest sequence"
+            )
         return inputs + self.table[start:last]
 
     def extra_repr(self) -> str:

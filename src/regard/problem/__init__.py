@@ -14,9 +14,9 @@ from regard.errors import InputError
 from regard.problem.door import admit, alike, batched, leading, starts, transformed
 from regard.problem.leaves import Extent, global_leaf, local_leaf
 from regard.rule import Rule, as_rule
+from regard.terms.normalize import Softmax
 from regard.terms.pattern import Lists
 from regard.terms.pattern.ranges import Bits, Form
-from regard.terms.normalize import Softmax
 from regard.terms.tree import Role, Term
 
 __all__ = ["Problem", "pose"]
@@ -55,6 +55,11 @@ class Problem:
     def kv_heads(self) -> int:
         """How many key and value heads."""
         return self.key.shape[1]
+
+    @property
+    def group(self) -> int:
+        """How many query heads share a key head."""
+        return max(1, self.heads // max(1, self.kv_heads))
 
     @property
     def queries(self) -> int:
@@ -193,7 +198,9 @@ def _extent(
         raise InputError(f"key_start must be ≥ 0, got {min(first_key)}")
     if query_start is None:
         if parts and said.positional:
-            raise InputError(f"partial needs query_start for {said!r}: parts of the keys don't tell where the queries stand")
+            raise InputError(
+                f"partial needs query_start for {said!r}: parts of the keys don't tell where the queries stand"
+            )
         first_query = tuple(first + key.shape[2] - query.shape[2] for first in first_key)
     else:
         first_query = starts("query_start", query_start, batch)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.autograd import forward_ad
 
 from regard.errors import InputError
@@ -28,8 +31,14 @@ def admit(name: str, tensor: object) -> Tensor:
         raise InputError(f"{name} must be strided, got layout {tensor.layout}; call to_dense() first")
     if tensor.device.type == "meta":
         raise InputError(f"{name} is on the meta device and holds no numbers; move it to a real one")
+    if isinstance(tensor, FakeTensor):
+        raise InputError(f"{name} is a fake tensor and holds no numbers; call attention outside of FakeTensorMode")
+    if torch._is_functional_tensor(tensor) or torch._C._functorch.is_functionaltensor(tensor):
+        raise InputError(f"{name} is a functional tensor; call attention outside of torch.func.functionalize")
     if tensor.dtype not in DTYPES:
-        raise InputError(f"{name} must be float64, float32, bfloat16 or float16, got {tensor.dtype}; call .to(torch.float32)")
+        raise InputError(
+            f"{name} must be float64, float32, bfloat16 or float16, got {tensor.dtype}; call .to(torch.float32)"
+        )
     return tensor.resolve_neg()
 
 
@@ -63,23 +72,27 @@ def batched(tensor: Tensor, batch: tuple[int, ...], last: int) -> Tensor:
     lead = tensor.shape[: tensor.ndim - last]
     if all(size == 1 for size in lead):
         return tensor.reshape(1, *tensor.shape[len(lead) :])
-    return tensor.expand(*batch, *tensor.shape[len(lead) :]).reshape(-1, *tensor.shape[len(lead) :])
+    return tensor.expand(*batch, *tensor.shape[len(lead) :]).reshape(math.prod(batch), *tensor.shape[len(lead) :])
 
 
 def starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int, ...]:
     """An int, or integers per batch entry, as one number or one a batch entry."""
     if not isinstance(start, Tensor):
-        if not isinstance(start, int) or isinstance(start, bool):
+        if isinstance(start, bool) or not hasattr(start, "__index__"):
             raise InputError(f"{name} must be an int or an integer tensor per batch entry, got {type(start).__name__}")
-        return (start,)
-    if start.is_floating_point() or start.dtype == torch.bool:
+        return (operator.index(start),)
+    if start.is_floating_point() or start.is_complex() or start.dtype == torch.bool:
         raise InputError(f"{name} must hold integers, got {start.dtype}")
+    if start.is_meta:
+        raise InputError(f"{name} is on the meta device and holds no numbers; move it to a real one")
     if start.ndim == 0 or start.numel() == 1:
         return (int(start),)
     try:
         spread = start.expand(batch)
     except RuntimeError:
-        raise InputError(f"{name} must be an int or of shape {list(batch)}, one a batch entry, got {list(start.shape)}") from None
+        raise InputError(
+            f"{name} must be an int or of shape {list(batch)}, one a batch entry, got {list(start.shape)}"
+        ) from None
     values = tuple(int(value) for value in spread.flatten().tolist())
     return values[:1] if len(set(values)) == 1 else values
 

@@ -64,7 +64,10 @@ def _one_batch(leaf: Tensor, roles: tuple[Role, ...], extent: Extent) -> Tensor:
     missing = len(extent.batch) - len(lead)
     fits = missing >= 0 and all(a in (1, b) for a, b in zip(lead, extent.batch[missing:], strict=True))
     if not fits and any(size != 1 for size in lead):
-        raise InputError(f"a tensor of the rule, {list(leaf.shape)}, does not broadcast to the batch {list(extent.batch)}")
+        raise InputError(
+            f"a tensor of the rule, {list(leaf.shape)}, has the leading dimensions {list(lead)}, which don't broadcast "
+            f"to the batch {list(extent.batch)} of query, key and value"
+        )
     return batched(leaf if fits else leaf.reshape(leaf.shape[len(lead) :]), extent.batch, last)
 
 
@@ -73,8 +76,8 @@ def _cut(leaf: Tensor, axis: int, span: tuple[tuple[int, ...], int], role: str) 
     first, last = min(starts), max(starts) + length
     if length and (first < 0 or last > leaf.shape[axis]):
         raise InputError(
-            f"a tensor of the rule covers {role} positions 0 to {leaf.shape[axis]}, but the {role} positions run from "
-            f"{first} to {last}; tensors are indexed at absolute positions: pass {role}_start to say where these begin"
+            f"a tensor of the rule covers {role} positions 0…{leaf.shape[axis] - 1}, but there are {role} positions "
+            f"{first}…{last - 1}; tensors are indexed at absolute positions: pass {role}_start to say where these begin"
         )
     if len(starts) == 1:
         return leaf.narrow(axis, starts[0] if length else 0, length)

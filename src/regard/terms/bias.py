@@ -160,7 +160,9 @@ class Edges(Bias):
         order = torch.argsort(target * stride + source)
         codes = (target * stride + source)[order]
         wanted = query * stride + key
-        place = torch.searchsorted(codes, wanted.expand(-1, 1, query.shape[2], key.shape[3]).contiguous()).clamp(max=codes.shape[0] - 1)
+        place = torch.searchsorted(codes, wanted.expand(-1, 1, query.shape[2], key.shape[3]).contiguous()).clamp(
+            max=codes.shape[0] - 1
+        )
         found = (codes[place] == wanted) & (key < stride)
         return torch.where(found, _look_up(self.values[..., order], place), 0)
 
@@ -236,7 +238,9 @@ def t5(table: Tensor, *, bidirectional: bool = True, max_distance: int = 128) ->
     least = 4 if bidirectional else 2
     if not isinstance(table, Tensor) or table.ndim not in (1, 2) or table.shape[-1] < least or table.shape[-1] % 2:
         got = list(table.shape) if isinstance(table, Tensor) else type(table).__name__
-        raise InputError(f"t5(table) needs [buckets] or [heads, buckets], an even number ≥ {least} of buckets, got {got}")
+        raise InputError(
+            f"t5(table) needs [buckets] or [heads, buckets], an even number ≥ {least} of buckets, got {got}"
+        )
     if max_distance <= table.shape[-1] // (4 if bidirectional else 2):
         raise InputError(f"t5(max_distance) must lie beyond the exact buckets, got {max_distance}")
     return Bucketed(table, bidirectional, max_distance)

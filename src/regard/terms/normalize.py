@@ -68,7 +68,9 @@ class Softmax(Normalize):
 
     def check(self, heads: int) -> None:
         if isinstance(self.sink, Tensor) and self.sink.ndim and self.sink.shape[0] != heads:
-            raise InputError(f"softmax(sink) holds {self.sink.shape[0]} logits for {heads} query heads; give one a head")
+            raise InputError(
+                f"softmax(sink) holds {self.sink.shape[0]} logits for {heads} query heads; give one a head"
+            )
 
     def __repr__(self) -> str:
         return "softmax" if self.sink is None else f"softmax[sink={number(self.sink)}]"
@@ -87,7 +89,9 @@ class Sigmoid(Normalize):
 
     def check(self, heads: int) -> None:
         if isinstance(self.shift, Tensor) and self.shift.ndim and self.shift.shape[0] != heads:
-            raise InputError(f"sigmoid(shift) holds {self.shift.shape[0]} numbers for {heads} query heads; give one a head")
+            raise InputError(
+                f"sigmoid(shift) holds {self.shift.shape[0]} numbers for {heads} query heads; give one a head"
+            )
 
     def __repr__(self) -> str:
         plain = not isinstance(self.shift, Tensor) and self.shift == 0

@@ -107,7 +107,11 @@ class Additive(Score):
         if self.key_weight.ndim == 3:
             key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
         hidden = over.add(query @ self.query_weight.mT, key @ self.key_weight.mT)
-        bent = hidden.tanh() if self.negative_slope is None else torch.where(hidden > 0, hidden, hidden * self.negative_slope)
+        bent = (
+            hidden.tanh()
+            if self.negative_slope is None
+            else torch.where(hidden > 0, hidden, hidden * self.negative_slope)
+        )
         vector = self.vector if self.vector.ndim == 1 else self.vector[:, None, :]
         return (bent @ vector[..., None]).squeeze(-1) * _per_head(self.scale)
 
@@ -328,4 +332,6 @@ def _check_matrix(name: str, weight: Tensor, shape: tuple[int, int], heads: int)
 
 def _check_heads(name: str, value: float | Tensor | None, heads: int) -> None:
     if isinstance(value, Tensor) and value.ndim and value.shape[0] != heads:
-        raise InputError(f"{name} holds {value.shape[0]} numbers for {heads} query heads; give one a head, or a single number")
+        raise InputError(
+            f"{name} holds {value.shape[0]} numbers for {heads} query heads; give one a head, or a single number"
+        )

@@ -66,7 +66,9 @@ class Program:
         """Tile by tile in plain operations, for transforms that follow each of them; tiles must be blocks of rows."""
         made = []
         for tile in self.tiles():
-            made.append(self.function(tile, [self._part(t, r, tile) for t, r in zip(tensors, self.inputs, strict=True)]))
+            made.append(
+                self.function(tile, [self._part(t, r, tile) for t, r in zip(tensors, self.inputs, strict=True)])
+            )
         if not made:
             return tuple(tensors[0].new_full(o.shape, o.fill, dtype=o.dtype) for o in self.outputs)
         joined = (torch.cat([piece for piece in pieces if piece is not None], 2) for pieces in zip(*made, strict=True))

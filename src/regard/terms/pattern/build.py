@@ -155,7 +155,11 @@ def compact(form: Form) -> Form:
 def join(parts: list[Form], keys: tuple[int, int], small: bool) -> Form:
     """Row blocks one under the other; the list is emptied. small: as ranges or bits, whichever needs fewer bytes."""
     rows = sum(part.rows for part in parts)
-    if small and rows * ((keys[1] - keys[0] + 7) // 8) < 8 + sum(_bytes_as_ranges(part) - 8 for part in parts):
+    if (
+        small
+        and parts
+        and rows * ((keys[1] - keys[0] + 7) // 8) < 8 + sum(_bytes_as_ranges(part) - 8 for part in parts)
+    ):
         words = [as_bits(part).words for part in parts]
         return Bits(words[0] if len(words) == 1 else np.concatenate(words), keys)
     ranges = [as_ranges(part) for part in parts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -133,26 +133,24 @@ def mask(shown: Tensor) -> Pattern:
     return Mask(_booleans(shown, "mask"))
 
 
-def padding(keys: Tensor | int) -> Pattern:
+def padding(keys: Tensor | Sequence[int] | int) -> Pattern:
     """real[…, j], or j < length[…]: which keys are real and not padding.
 
     keys: bool `[*batch, keys]`, True for a real key; or whole numbers `[*batch]` or an int, how many are real.
     """
-    if isinstance(keys, Tensor) and keys.dtype != torch.bool and not keys.is_floating_point():
-        return PaddingFrom(lengths(keys, "padding"))
-    if isinstance(keys, Tensor):
+    if isinstance(keys, Tensor) and (keys.dtype == torch.bool or keys.is_floating_point()):
         if _booleans(keys, "padding").ndim == 0:
             raise InputError("padding must have shape [*batch, keys]; it got a single bool: give one for every key.")
         return Padding(keys)
-    return PaddingFrom(whole(keys, 0, "padding"))
+    return PaddingFrom(_length(keys, "padding"))
 
 
-def prefix(length: Tensor | int) -> Pattern:
+def prefix(length: Tensor | Sequence[int] | int) -> Pattern:
     """j < length[…]: every query sees the first keys (Raffel et al. 2020).
 
     length: an int, or whole numbers `[*batch]`, at least 0. A prefix language model is `causal() | prefix(n)`.
     """
-    return Prefix(lengths(length, "prefix") if isinstance(length, Tensor) else whole(length, 0, "prefix"))
+    return Prefix(_length(length, "prefix"))
 
 
 def per_head(*patterns: Pattern | Iterable[Pattern]) -> Pattern:
@@ -173,6 +171,10 @@ def _booleans(tensor: Any, what: str) -> Tensor:
     else:
         return tensor
     raise InputError(f"{what} must be a bool tensor, where True means may attend; it got {came}.")
+
+
+def _length(value: Any, what: str) -> int | Tensor:
+    return whole(value, 0, what) if isinstance(value, int) else lengths(value, what)
 
 
 def _once(array: np.ndarray[Any, Any]) -> Bools:

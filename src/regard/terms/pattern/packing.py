@@ -13,7 +13,7 @@ from torch import Tensor
 
 from regard.errors import InputError
 from regard.terms.pattern.algebra import Pattern, as_pattern
-from regard.terms.pattern.build import tabulate
+from regard.terms.pattern.build import join, tabulate
 from regard.terms.pattern.checks import covered, dims
 from regard.terms.pattern.checks import lengths as checked
 from regard.terms.pattern.line import causal
@@ -85,7 +85,7 @@ class Packed(Pattern):
 
     def _one(self, ends: npt.NDArray[Any], rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
         """The lists for the query and key ends of one batch entry, one document under the other."""
-        blocks = []
+        blocks = [Lists.one(join([], keys, small=False))]  # no rows: there may be no document to add
         starts = np.concatenate(([0], ends[1]))
         at = np.searchsorted(rows, np.concatenate(([0], ends[0])))
         for document in np.flatnonzero(np.diff(at)):

@@ -14,10 +14,13 @@ def lookup(table: Tensor, *index: Tensor | int) -> Tensor:
     An index outside its axis reads the nearest element: whoever asks must know which indices exist.
     """
     table = table.reshape((1,) * (len(index) - table.ndim) + table.shape)
-    places = [
-        torch.as_tensor(at, device=table.device).to(torch.int64).clamp(0, size - 1)
-        for at, size in zip(index, table.shape, strict=True)
-    ]
+    for axis, at in reversed(list(enumerate(index))):
+        if not isinstance(at, Tensor):
+            table = table.select(axis, min(max(at, 0), table.shape[axis] - 1))
+    tensors = [at for at in index if isinstance(at, Tensor)]
+    if not tensors:
+        return table
+    places = [at.long().clamp(0, size - 1) for at, size in zip(tensors, table.shape, strict=True)]
     # `table[places]` asks a batched index for its number under vmap in older versions of torch; this one never does.
     found: Tensor = torch.ops.aten.index.Tensor(table, places)
     return found

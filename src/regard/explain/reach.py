@@ -1,0 +1,77 @@
+"""The one measure by which a head and a query are chosen: how much of its weight a word sends to one other word, far off."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from regard.explain.tokens import Tokens
+
+__all__ = ["Reach", "sampled"]
+
+_WHOLE = 512
+_BLOCKS, _BLOCK = 8, 32
+
+
+@dataclass(frozen=True)
+class Reach:
+    """The measure for one text.
+
+    `reach(i) = max_W Σ_{j ∈ W} w_ij` over words W that stand `apart` or more words from i; a head's reach is the mean
+    over the tokens i that are words. Marks ([CLS], punctuation, where unneeded weight is parked) and, in a causal
+    model, the first word (likewise) are no W.
+
+    Args:
+        words: `[tokens]`, the word each token belongs to, −1 for none.
+        apart: how far a word must be; 2 leaves out the word itself and its neighbours.
+        first: the first word that counts.
+    """
+
+    words: Tensor
+    apart: int
+    first: int
+
+    @staticmethod
+    def of(tokens: Tokens, causal: bool) -> Reach:
+        """The measure for a text: in one without two words that are 2 apart, the next best distance."""
+        words = tokens.words
+        if int(words.max()) < 0:  # nothing but marks: each stands for itself
+            words = torch.arange(len(tokens))
+        first = 1 if causal and int(words.max()) > 1 else 0
+        return Reach(words, min(2, int(words.max()) - first), first)
+
+    @property
+    def formula(self) -> str:
+        """The measure in one line."""
+        if self.apart < 1:
+            return "reach(i) = Σ w_ij over the only word; of a head: its mean over the words i"
+        far = f"{self.apart} or more words away" if self.apart > 1 else "any other word"
+        return f"reach(i) = max over words W {far} of Σ_{{j∈W}} w_ij; of a head: mean over words i"
+
+    @property
+    def candidates(self) -> Tensor:
+        """`[tokens]`: True for the queries it is measured at."""
+        return self.words >= 0
+
+    def at(self, weights: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """`[heads, rows, keys]` weights of these rows → reach and the word reached, each `[heads, rows]`."""
+        count = int(self.words.max()) + 1
+        inside = self.words >= 0
+        summed = torch.zeros(*weights.shape[:2], count, dtype=weights.dtype)
+        summed.index_add_(2, self.words[inside], weights[..., inside])
+        own = self.words[rows][:, None]
+        word = torch.arange(count)
+        far = ((own - word).abs() >= self.apart) & (word >= self.first)
+        found = summed.masked_fill(~far, 0.0).max(-1)
+        return found.values, found.indices
+
+
+def sampled(count: int, asked: list[int]) -> Tensor:
+    """The rows that are measured: all of them, or of a long text some blocks, evenly spaced, and those asked for."""
+    if count <= _WHOLE:
+        return torch.arange(count)
+    starts = torch.linspace(0, count - _BLOCK, _BLOCKS).long()
+    blocks = (starts[:, None] + torch.arange(_BLOCK)).flatten()
+    return torch.cat([blocks, torch.tensor(asked, dtype=torch.int64)]).unique()
