@@ -24,7 +24,9 @@ def qkv(queries: int = 5, keys: int = 7) -> list[Tensor]:
     return [numbers(2, 3, n, d, seed=n + d) * s for n, d, s in ((queries, 11, 3), (keys, 11, 1), (keys, 13, 1))]
 
 
-def run(inputs: list[Tensor], rule: object, engine: str, upstream: Tensor | None = None, **options: object) -> list[Tensor]:
+def run(
+    inputs: list[Tensor], rule: object, engine: str, upstream: Tensor | None = None, **options: object
+) -> list[Tensor]:
     """Output and gradients of query, key and value."""
     leaves = [t.detach().clone().requires_grad_() for t in inputs]
     out = rg.attend(*leaves, rule, engine=engine, **options)
@@ -126,9 +128,8 @@ def test_a_row_of_nothing_is_zero_without_gradients(engine, how, upstream):
 @pytest.mark.parametrize("sink", [None, 0.7])
 def test_lse_of_a_row_of_nothing_is_minus_infinity(engine, how, sink):
     rule, options = empty_row(how)
-    whole = rg.Rule(
-        pattern=rule if how != "additive" else None, bias=rule if how == "additive" else None, normalize=rg.softmax(sink)
-    )  # fmt: skip
+    kind = "bias" if how == "additive" else "pattern"
+    whole = rg.Rule(**{kind: rule}, normalize=rg.softmax(sink))
     part = rg.partial(*qkv(), whole, engine=engine, **options)
     assert (part.lse[..., 1] == -INFINITY).all()
     assert not part.out[..., 1, :].any()

@@ -165,7 +165,9 @@ def _atomically(place: Path, write: Callable[[Path], None]) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f"{place.name}.", dir=place.parent))
     except OSError as error:
-        raise InputError(f"{place.parent} can't be written ({error.strerror}); name another by XDG_CACHE_HOME") from error
+        raise InputError(
+            f"{place.parent} can't be written ({error.strerror}); name another by XDG_CACHE_HOME"
+        ) from error
     try:
         write(made)
         made.replace(place)

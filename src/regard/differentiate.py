@@ -32,7 +32,7 @@ def guarded(problem: Problem, compute: Compute, fallback: Compute) -> Partial:
         made.append(part)
         return (part.values,) if part.log_sum is None else (part.values, part.log_sum)
 
-    results = _Guarded.apply(parts, compute, fallback, *problem.tensors)
+    results = _Guarded.apply(parts, compute, fallback, *problem.tensors)  # type: ignore[no-untyped-call]
     part = made[0]
     sink = None if part.sink is None else problem.sink
     return part.with_children({"values": results[0], "log_sum": results[1] if len(results) > 1 else None, "sink": sink})

@@ -67,7 +67,10 @@ def weigh(rule: Rule, query: Tensor, key: Tensor, place: Place) -> Weighed:
 
 
 def attended(weights: Tensor, value: Tensor, place: Place) -> Tensor:
-    """dropout → Σ_j w_ij · v_j: `[batch, heads, queries, keys]`, `[batch, kv_heads, keys, dim]` → `[batch, heads, queries, dim]`."""
+    """dropout → Σ_j w_ij · v_j.
+
+    `[batch, heads, queries, keys]`, `[batch, kv_heads, keys, dim]` → `[batch, heads, queries, dim]`
+    """
     if place.dropout:
         weights = torch.where(place.keep(), weights / (1 - place.dropout), 0)
     kv_heads = value.shape[1]

@@ -37,7 +37,7 @@ class Partial(Term):
 
     @property
     def out(self) -> Tensor:
-        """The attention output in the dtype of the inputs, `[..., heads, queries, value_dim]`; the sink is applied here."""
+        """The output in the dtype of the inputs, `[..., heads, queries, value_dim]`; the sink is applied here."""
         if self.log_sum is None or self.sink is None:
             return self.values.to(self.dtype)
         sink = self.sink.to(self.values.dtype) if isinstance(self.sink, Tensor) else self.sink
@@ -77,13 +77,13 @@ def _pair(left: Partial, right: Partial) -> Partial:
         if a != b:
             raise InputError(f"merge needs parts of one {name}, got {a} and {b}")
     if left.log_sum is None or right.log_sum is None:
-        return left.with_children({"values": left.values + right.values})
+        return left.with_children({**left.children(), "values": left.values + right.values})
     if not _same_sink(left.sink, right.sink):
         raise InputError("merge needs parts of one rule, got two different sinks")
     lse, share = _log_add(left.log_sum, right.log_sum)
     other = torch.where(lse == NOTHING, 0, 1 - share)
     values = share[..., None] * left.values + other[..., None] * right.values
-    return left.with_children({"values": values, "log_sum": lse})
+    return left.with_children({**left.children(), "values": values, "log_sum": lse})
 
 
 def _log_add(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from types import MappingProxyType, ModuleType
 
+import torch
 from torch import Tensor
 
 from regard.differentiate import guarded
@@ -132,6 +133,7 @@ def chosen(problem: Problem, engine: str | None) -> str:
     return engine
 
 
+@torch.compiler.disable
 def solve(problem: Problem, engine: str | None) -> Partial:
     """Compute the problem with the engine that was named, or with the best one here."""
     name = chosen(problem, engine)

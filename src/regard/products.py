@@ -22,14 +22,14 @@ def pairs(left: Tensor, right: Tensor, visible: Tensor | None) -> Tensor:
     """a_i · b_j: `[..., rows, dim]`, `[..., keys, dim]`, visible `[..., rows, keys]` → `[..., rows, keys]`."""
     if visible is None:
         return left @ right.mT
-    return _Pairs.apply(left, right, visible)  # type: ignore[no-any-return]
+    return _Pairs.apply(left, right, visible)  # type: ignore[no-any-return, no-untyped-call]
 
 
 def gather(weights: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     """Σ_j m_ij · b_j: `[..., rows, keys]`, `[..., keys, dim]`, visible `[..., rows, keys]` → `[..., rows, dim]`."""
     if visible is None:
         return weights @ values
-    return _Gather.apply(weights, values, visible)  # type: ignore[no-any-return]
+    return _Gather.apply(weights, values, visible)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _Pairs(Function):
@@ -109,5 +109,5 @@ def _careful(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
 
 
 def is_transformed(tensor: Tensor) -> bool:
-    """Whether a `torch.func` transform (vmap, grad, jvp) has wrapped the tensor, so that its values can't be branched on."""
+    """Whether a `torch.func` transform has wrapped the tensor, so that its values can't be branched on."""
     return bool(torch._C._functorch.is_functorch_wrapped_tensor(tensor))

@@ -183,7 +183,11 @@ def _whole_groups(problem: Problem, head: Index) -> Index:
 
 
 def _kv(problem: Problem, head: Index) -> Index:
-    return slice(head.start // problem.group, head.stop // problem.group) if isinstance(head, slice) else head // problem.group
+    return (
+        slice(head.start // problem.group, head.stop // problem.group)
+        if isinstance(head, slice)
+        else head // problem.group
+    )
 
 
 def _columns(form: Form, first: int, last: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

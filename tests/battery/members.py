@@ -84,7 +84,9 @@ PATTERNS: dict[str, Callable[[], Term]] = {
     "axial": lambda: rg.axial((3, 7)),
     "edges": lambda: rg.edges(_edges()),
     "mask": lambda: rg.mask(_random(BATCH, 1, KEYS, KEYS)),
-    "per_head": lambda: rg.per_head(*[rg.causal() & rg.window(n) for n in (1, 2, 3)], rg.causal(), ~rg.causal(), rg.prefix(3)),
+    "per_head": lambda: rg.per_head(
+        *[rg.causal() & rg.window(n) for n in (1, 2, 3)], rg.causal(), ~rg.causal(), rg.prefix(3)
+    ),
     "per_batch": lambda: rg.per_batch(rg.causal(), rg.window(before=2, after=5)),
 }
 ROOMS = ((scores, SCORES), (patterns, PATTERNS), (biases, BIASES), (normalizers, NORMALIZERS))
@@ -109,4 +111,8 @@ def _below(kind: type) -> set[type]:
 def tensors(seed: int = 20, spread: float = 3.0) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key, value; dot products over √d have a standard deviation of `spread`."""
     query = numbers(BATCH, HEADS, QUERIES, DIM, seed=seed, scale=spread)
-    return query, numbers(BATCH, KV_HEADS, KEYS, DIM, seed=seed + 1), numbers(BATCH, KV_HEADS, KEYS, VALUE_DIM, seed=seed + 2)
+    return (
+        query,
+        numbers(BATCH, KV_HEADS, KEYS, DIM, seed=seed + 1),
+        numbers(BATCH, KV_HEADS, KEYS, VALUE_DIM, seed=seed + 2),
+    )

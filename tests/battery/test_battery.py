@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 
 import pytest
 import torch
@@ -76,7 +76,7 @@ def test_every_exported_term_has_an_example(room, examples):
 
 def test_every_pair_of_terms_is_covered():
     met = {pair for row in all_pairs(AXES) for pair in pairs_of(row)}
-    for a, b in ((a, b) for a in range(4) for b in range(a + 1, 4)):
+    for a, b in combinations(range(4), 2):
         assert {(a, x, b, y) for x, y in product(AXES[a], AXES[b])} <= met
 
 
@@ -98,7 +98,7 @@ def without(row: tuple[str, ...], axis: int) -> rg.Rule:
 @pytest.mark.parametrize(
     "axis, name",
     [(n, name) for n, axis in enumerate(AXES) for name in axis if name and (n, name) != (1, "everything")],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_the_battery_can_fail(axis, name):
     """Leaving the term out moves the result by far more than the tolerance."""

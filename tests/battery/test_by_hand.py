@@ -127,7 +127,7 @@ def test_normalize(name):
 
 
 def test_pattern_and_all_terms_in_their_order():
-    """Score, cap, bias, pattern, normalize: a bias after the cap is not capped, a hidden pair has no part in the sum."""
+    """Score, cap, bias, pattern, normalize: a bias is not capped, a hidden pair has no part in the sum."""
     rule = rg.Rule(SCORES["softcap"](), rg.causal() & rg.window(3), BIASES["alibi"](), NORMALIZERS["softmax"]())
     close(rule, by_hand("softcap", "alibi", "softmax", lambda i, j: i - 3 < j <= i))
 

@@ -11,6 +11,7 @@ from torch.func import grad, jacfwd, jacrev, jvp, vjp, vmap
 
 import regard as rg
 
+
 def small() -> tuple[Tensor, Tensor, Tensor]:
     return numbers(2, 6, 3, 7), numbers(2, 3, KEYS, 7, seed=1)[..., -5:, :], numbers(2, 3, 5, 2, seed=2)
 
@@ -64,7 +65,9 @@ CASES = [rg.Rule(), MIXED, rg.Rule(pattern=rg.causal(), normalize=rg.entmax15())
 def test_vmap(rule):
     q, k, v = small()
     torch.testing.assert_close(vmap(lambda *x: rg.attend(*x, rule))(q, k, v), rg.attend(q, k, v, rule))
-    torch.testing.assert_close(vmap(lambda x: rg.attend(x, k, v, rule))(q[None].repeat(2, 1, 1, 1, 1))[1], rg.attend(q, k, v, rule))
+    torch.testing.assert_close(
+        vmap(lambda x: rg.attend(x, k, v, rule))(q[None].repeat(2, 1, 1, 1, 1))[1], rg.attend(q, k, v, rule)
+    )
 
 
 @pytest.mark.parametrize("rule", CASES, ids=repr)
@@ -74,7 +77,9 @@ def test_jvp_is_the_transpose_of_vjp(rule):
     out, forward = jvp(lambda *x: rg.attend(*x, rule), (q, k, v), tuple(tangents))
     _, pull = vjp(lambda *x: rg.attend(*x, rule), q, k, v)
     upstream = numbers(*out.shape, seed=13)
-    assert (forward * upstream).sum() == pytest.approx(sum((a * b).sum() for a, b in zip(pull(upstream), tangents, strict=True)))
+    assert (forward * upstream).sum() == pytest.approx(
+        sum((a * b).sum() for a, b in zip(pull(upstream), tangents, strict=True))
+    )
     with forward_ad.dual_level():
         dual = rg.attend(*(forward_ad.make_dual(t, d) for t, d in zip((q, k, v), tangents, strict=True)), rule)
         torch.testing.assert_close(forward_ad.unpack_dual(dual).tangent, forward)

@@ -56,7 +56,8 @@ def test_error_against_float64(row, dtype):
     inputs, rule = rounded(rule_of(*row), dtype)
     upstream = torch.linspace(-1, 2, 2 * 6 * 13 * 5).reshape(2, 6, 13, 5)
     exact_rule = rule.with_leaves([t.double() if t.is_floating_point() else t for t in rule.leaves()])
-    exact = results([t.double() for t in inputs], lambda *x: rg.attend(*x, exact_rule, query_start=start, engine="reference"), upstream)  # fmt: skip
+    wide = [t.double() for t in inputs]
+    exact = results(wide, lambda *x: rg.attend(*x, exact_rule, query_start=start, engine="reference"), upstream)
     eager = results(inputs, plainly(rule, start), upstream)
     for engine in ("reference", "tiled"):
         found = results(inputs, lambda *x, e=engine: rg.attend(*x, rule, query_start=start, engine=e), upstream)

@@ -204,8 +204,8 @@ def test_leaves_and_their_axes() -> None:
     )
     axes: list[tuple[str | None, ...]] = []
     pattern.map(lambda leaf, roles: axes.append(roles) or leaf)
-    assert axes == [("batch", None), ("batch", "head", "query", "key"), ("batch",)]
-    assert [tuple(leaf.shape) for leaf in pattern.leaves()] == [(1, 2), (1, 2, 5, 5), (1,)]
+    assert axes == [("batch", None), ("batch", None), ("batch", "head", "query", "key"), ("batch",)]
+    assert [tuple(leaf.shape) for leaf in pattern.leaves()] == [(1, 2), (1, 5), (1, 2, 5, 5), (1,)]
 
 
 def test_allows_is_false_outside_a_tensor() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, flex_attention
 
 from regard.parts import Partial
 from regard.problem import Problem
@@ -53,7 +53,7 @@ def compute(problem: Problem) -> Partial:
     inner = score.score if isinstance(score, Softcap) else score
     assert isinstance(inner, Dot) and not isinstance(inner.scale, Tensor)
     attention: Any = flex_attention if problem.query.device.type == "cpu" else _compiled()
-    values, lse = attention(
+    values, aux = attention(
         problem.query,
         problem.key,
         problem.value,
@@ -61,11 +61,10 @@ def compute(problem: Problem) -> Partial:
         block_mask=_block_mask(problem),
         scale=inner.scale,
         enable_gqa=problem.heads != problem.kv_heads,
-        return_lse=True,
+        return_aux=AuxRequest(lse=True),
     )
-    return Partial(
-        values.to(problem.accumulate), lse.to(problem.accumulate), problem.sink, problem.query.dtype, repr(problem.said)
-    )
+    values, lse = values.to(problem.accumulate), aux.lse.to(problem.accumulate)
+    return Partial(values, lse, problem.sink, problem.query.dtype, repr(problem.said))
 
 
 @cache

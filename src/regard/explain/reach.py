@@ -25,7 +25,8 @@ class Reach:
 
     Args:
         words: `[tokens]`, the word each token belongs to, −1 for none.
-        apart: how far a word must be; 2 leaves out the word itself and its neighbours.
+        apart: how far a word must be; 3 leaves out the word itself and two neighbours on each side, which position
+            alone would predict.
         first: the first word that counts.
     """
 
@@ -35,12 +36,12 @@ class Reach:
 
     @staticmethod
     def of(tokens: Tokens, causal: bool) -> Reach:
-        """The measure for a text: in one without two words that are 2 apart, the next best distance."""
+        """The measure for a text: in one whose words are less than 3 apart, the next best distance."""
         words = tokens.words
         if int(words.max()) < 0:  # nothing but marks: each stands for itself
             words = torch.arange(len(tokens))
         first = 1 if causal and int(words.max()) > 1 else 0
-        return Reach(words, min(2, int(words.max()) - first), first)
+        return Reach(words, min(3, int(words.max()) - first), first)
 
     @property
     def formula(self) -> str:

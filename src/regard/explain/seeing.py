@@ -85,13 +85,13 @@ def run_eagerly(loaded: Loaded, ids: Tensor, layer: int, head: int, row: int) ->
     """Run a model with its own eager attention, and keep the weights of one row where its layers return them."""
     loaded.model.set_attn_implementation("eager")
     seen: list[Tensor] = []
-    last: list[int] = []
+    last: list[Tensor] = []
 
     def look(module: nn.Module, given: Any, result: Any) -> None:
         weights = result[1] if isinstance(result, tuple) and len(result) > 1 else None
         whole = isinstance(weights, Tensor) and weights.ndim == 4 and weights.shape[-1] == ids.shape[1]
-        if whole and id(weights) not in last:  # an outer module hands on what its inner one returned
-            last[:] = [id(weights)]
+        if whole and not any(weights is known for known in last):  # an outer module hands on its inner one's
+            last[:] = [weights]
             seen.append(weights[0, head, row].clone() if len(seen) == layer else torch.empty(0))
 
     hooks = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -138,6 +139,7 @@ class Problem:
         return result.reshape(*self.lead, *result.shape[1:])
 
 
+@torch.compiler.disable  # shapes and offsets are read as numbers here, which a trace would freeze
 def pose(
     query: Tensor,
     key: Tensor,
@@ -156,8 +158,7 @@ def pose(
     query, key, value = alike(query, key, value)
     lead, batch = _check_shapes(query, key, value)
     query, key, value = (batched(t, batch, 3) for t in (query, key, value))
-    entries = max(t.shape[0] for t in (query, key, value)) if all(t.shape[0] for t in (query, key, value)) else 0
-    query, key, value = (t.expand(entries, -1, -1, -1) for t in (query, key, value))
+    query, key, value = (t.expand(math.prod(batch), -1, -1, -1) for t in (query, key, value))
     said.score.check(query.shape[-1], key.shape[-1], query.shape[1])
     said.normalize.check(query.shape[1])
     extent = _extent(query, key, batch, query_start, key_start, said, parts)

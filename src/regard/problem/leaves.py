@@ -43,7 +43,8 @@ def global_leaf(leaf: Tensor, roles: tuple[Role, ...], extent: Extent) -> Tensor
     for axis, role in enumerate(aligned(roles, leaf.ndim)):
         if role == "head" and leaf.shape[axis] not in (1, extent.heads):
             raise InputError(
-                f"a tensor of the rule has {leaf.shape[axis]} heads, the query {extent.heads}; give it one entry a head, or one"
+                f"a tensor of the rule has {leaf.shape[axis]} heads, the query {extent.heads}; "
+                "give it one entry a head, or a single one"
             )
     return leaf
 

@@ -87,9 +87,9 @@ T = TypeVar("T", bound=type)
 @dataclass_transform(frozen_default=True)
 def term(cls: T) -> T:
     """Make a class a frozen dataclass, a value, and a pytree node."""
-    made = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+    made: Any = dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
     pytree.register_pytree_node(made, _flatten, lambda values, context: _unflatten(made, values, context))
-    return made
+    return made  # type: ignore[no-any-return]
 
 
 def _flatten(value: Term) -> tuple[list[Any], tuple[tuple[str, ...], tuple[tuple[str, Any], ...]]]:
@@ -99,7 +99,7 @@ def _flatten(value: Term) -> tuple[list[Any], tuple[tuple[str, ...], tuple[tuple
 
 def _unflatten(cls: type, values: Iterable[Any], context: Any) -> Any:
     names, static = context
-    new = object.__new__(cls)
+    new: Any = object.__new__(cls)
     for name, value in (*static, *zip(names, values, strict=True)):
         object.__setattr__(new, name, value)
     return new

@@ -47,7 +47,7 @@ class Program:
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Run, remembering only the inputs for the backward pass."""
         if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-            return _Remembered.apply(self, *tensors)  # type: ignore[no-any-return]
+            return _Remembered.apply(self, *tensors)  # type: ignore[no-any-return, no-untyped-call]
         with torch.no_grad():
             return self.run(tensors)
 
@@ -75,7 +75,7 @@ class Program:
         return tuple(joined)
 
     def pullback(self, wanted: Sequence[int], given: Sequence[int]) -> Program:
-        """The gradient of the `given` outputs by the `wanted` inputs: (inputs…, output gradients…) → input gradients."""
+        """The gradient of `given` outputs by `wanted` inputs: (inputs…, output gradients…) → input gradients."""
         count, function = len(self.inputs), self.function
 
         def pulled(tile: Tile, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:

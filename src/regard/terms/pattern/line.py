@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 
 import numpy as np
@@ -107,9 +106,13 @@ class Global(Pattern):
 
     def runs(self) -> list[tuple[int, int]]:
         """The positions as half-open runs."""
-        groups = itertools.groupby(enumerate(self.positions), lambda pair: pair[1] - pair[0])
-        found = [[position for _, position in group] for _, group in groups]
-        return [(run[0], run[-1] + 1) for run in found]
+        found: list[tuple[int, int]] = []
+        for position in self.positions:
+            if found and found[-1][1] == position:
+                found[-1] = (found[-1][0], position + 1)
+            else:
+                found.append((position, position + 1))
+        return found
 
     def allows(self, query: Tensor, key: Tensor, batch: Tensor | int = 0, head: Tensor | int = 0) -> Tensor:
         shown = nowhere(query, key)

@@ -19,27 +19,50 @@ from regard.terms.pattern.checks import lengths as checked
 from regard.terms.pattern.line import causal
 from regard.terms.pattern.lists import Lists, shifted
 from regard.terms.pattern.ranges import Ints
-from regard.terms.pattern.reading import lookup, nowhere, rank
-from regard.terms.tree import term
+from regard.terms.pattern.reading import lookup
+from regard.terms.tree import Term, term
 
-__all__ = ["Documents", "Packed", "documents", "packed"]
+__all__ = ["Documents", "Packed", "Packing", "documents", "packed"]
+
+
+@term
+class Packing(Term):
+    """Sequences of given lengths, one after the other."""
+
+    ends: Tensor
+    """Where each document stops: int64 [batch, documents]."""
+    documents: Tensor
+    """The document of each position, or how many there are where a batch entry has stopped: int64 [batch, positions]."""
+    roles: ClassVar = {"ends": ("batch", None), "documents": ("batch", None)}
+
+    def document(self, position: Tensor, batch: Tensor | int) -> tuple[Tensor, Tensor]:
+        """The document of each position, and whether there is one."""
+        if not self.documents.numel():
+            return torch.zeros_like(position), torch.zeros_like(position, dtype=torch.bool)
+        found = lookup(self.documents, batch, position)
+        return found, (found < self.ends.shape[-1]) & (position >= 0) & (position < self.documents.shape[-1])
+
+    def stop(self, document: Tensor, batch: Tensor | int) -> Tensor:
+        """Where a document stops; 0 for the one before the first."""
+        return lookup(self.ends, batch, document) * (document >= 0)
+
+    def __repr__(self) -> str:
+        return f"{self.ends.shape[-1]} document{'s' * (self.ends.shape[-1] != 1)}"
 
 
 @term
 class Documents(Pattern):
     """i and j lie in the same document."""
 
-    ends: Tensor
-    """Where each document stops: int64 [batch, documents]."""
-    roles: ClassVar = {"ends": ("batch", None)}
+    packing: Packing
 
     def allows(self, query: Tensor, key: Tensor, batch: Tensor | int = 0, head: Tensor | int = 0) -> Tensor:
-        document = rank(self.ends, batch, query)
-        same = document == rank(self.ends, batch, key)
-        return same & (document < self.ends.shape[-1]) & (query >= 0) & (key >= 0)
+        own, own_exists = self.packing.document(query, batch)
+        other, other_exists = self.packing.document(key, batch)
+        return (own == other) & own_exists & other_exists
 
     def lower(self, rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
-        ends = dims(self.ends, 2, "documents", batch)
+        ends = dims(self.packing.ends, 2, "documents", batch)
         advice = "lengths must sum to the sequence; for unequal queries and keys write packed(...)"
         covered("documents", _shortest(ends), rows, keys, advice)
 
@@ -50,32 +73,30 @@ class Documents(Pattern):
         return Lists.each(ends[:, None], lambda stops: tabulate(rows, keys, lambda at: bounds(stops, at)))
 
     def notation(self) -> str:
-        return f"documents({_count(self.ends)})"
+        return f"documents({self.packing!r})"
 
 
 @term
 class Packed(Pattern):
     """i and j lie in document d, and `inside` holds at their positions in it, aligned at its end."""
 
-    query_ends: Tensor
-    key_ends: Tensor
+    queries: Packing
+    keys: Packing
     inside: Pattern
-    roles: ClassVar = {"query_ends": ("batch", None), "key_ends": ("batch", None)}
 
     def allows(self, query: Tensor, key: Tensor, batch: Tensor | int = 0, head: Tensor | int = 0) -> Tensor:
-        if not self.query_ends.numel():
-            return nowhere(query, key)
-        document, other = rank(self.query_ends, batch, query), rank(self.key_ends, batch, key)
-        same = (document == other) & (document < self.query_ends.shape[-1]) & (query >= 0) & (key >= 0)
+        (own, own_exists), (other, other_exists) = self.queries.document(query, batch), self.keys.document(key, batch)
+        if not self.queries.ends.numel():
+            return own_exists & other_exists
         # Aligned at the end: the last query and the last key of a document share a position.
-        length = lookup(self.key_ends, batch, document) - _start(self.key_ends, batch, document)
-        local_query = query - lookup(self.query_ends, batch, document) + length
-        local_key = key - _start(self.key_ends, batch, other)
-        return same & self.inside.allows(local_query, local_key, batch, head)
+        start = self.keys.stop(own - 1, batch)
+        local_query = query - self.queries.stop(own, batch) + self.keys.stop(own, batch) - start
+        shown = self.inside.allows(local_query, key - start, batch, head)
+        return shown & (own == other) & own_exists & other_exists
 
     def lower(self, rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
-        query_ends = dims(self.query_ends, 2, "packed's query lengths", batch)
-        key_ends = dims(self.key_ends, 2, "packed's key lengths", batch)
+        query_ends = dims(self.queries.ends, 2, "packed's query lengths", batch)
+        key_ends = dims(self.keys.ends, 2, "packed's key lengths", batch)
         advice = "the lengths must sum to the sequence, and its queries start at 0 (query_start=0)"
         covered("packed's query lengths", _shortest(query_ends), rows, advice=advice)
         covered("packed's key lengths", _shortest(key_ends), rows[:0], keys, advice)
@@ -96,7 +117,7 @@ class Packed(Pattern):
         return Lists.stacked(blocks, keys)
 
     def notation(self) -> str:
-        return f"packed({_count(self.query_ends)}, {self.inside!r})"
+        return f"packed({self.queries!r}, {self.inside!r})"
 
 
 def documents(lengths: Sequence[int] | Tensor) -> Pattern:
@@ -104,7 +125,7 @@ def documents(lengths: Sequence[int] | Tensor) -> Pattern:
 
     lengths: whole numbers `[documents]` or `[*batch, documents]`, at least 0; they sum to the sequence.
     """
-    return Documents(_ends(lengths, "documents' lengths"))
+    return Documents(_packing(lengths, "documents' lengths"))
 
 
 def packed(
@@ -115,28 +136,22 @@ def packed(
     Aligned at the end of a document: i′ = i − query start + key length − query length, j′ = j − key start.
     Lengths: whole numbers `[documents]` or `[*batch, documents]`. inside: a pattern of i′ and j′; None is causal().
     """
-    ends = _ends(query_lengths, "packed's query lengths"), _ends(key_lengths, "packed's key lengths")
-    counts = [side.shape[-1] for side in ends]
+    sides = _packing(query_lengths, "packed's query lengths"), _packing(key_lengths, "packed's key lengths")
+    counts = [side.ends.shape[-1] for side in sides]
     if counts[0] != counts[1]:
         raise InputError(f"packed needs as many query as key documents; it got {counts[0]} and {counts[1]}.")
-    return Packed(*ends, causal() if inside is None else as_pattern(inside, "packed's inside"))
+    return Packed(*sides, causal() if inside is None else as_pattern(inside, "packed's inside"))
 
 
-def _ends(values: Any, what: str) -> Tensor:
+def _packing(values: Any, what: str) -> Packing:
     found = checked(values, what)
     if found.ndim == 0:
         raise InputError(f"{what} must have an axis of documents; it got one number: write [{int(found)}].")
-    return found.cumsum(-1)
-
-
-def _start(ends: Tensor, batch: Tensor | int, document: Tensor) -> Tensor:
-    before = lookup(ends, batch, document - 1)
-    return torch.where(document > 0, before, torch.zeros_like(before))
+    ends = found.cumsum(-1)
+    positions = torch.arange(int(ends[..., -1].max()) if ends.numel() else 0, device=ends.device)
+    places = positions.expand(*ends.shape[:-1], positions.numel()).contiguous()
+    return Packing(ends, torch.searchsorted(ends, places, right=True))
 
 
 def _shortest(ends: npt.NDArray[Any]) -> int:
     return int(ends[:, -1].min()) if ends.size else 0
-
-
-def _count(ends: Tensor) -> str:
-    return f"{ends.shape[-1]} document{'s' * (ends.shape[-1] != 1)}"

@@ -1,0 +1,220 @@
+"""The command line: `regard explain`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import NoReturn
+
+import regard
+from regard.errors import InputError, MissingError, RegardError
+
+__all__ = ["main"]
+
+_FILES = (".txt", ".md", ".rst", ".py", ".json", ".csv", ".tsv", ".html", ".xml", ".log", ".tex")
+_PICTURES = (".png", ".svg", ".pdf")
+_SLOW = 1.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        argv: its words; None takes those of the process.
+
+    Returns: the exit code: 0, 1 where a check failed, 2 for bad input, 130 where it was interrupted.
+    """
+    parser = _parser()
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        asked = parser.parse_args(words)
+        return _explain(asked)
+    except RegardError as error:
+        return _say(str(error), 2)
+    except KeyboardInterrupt:
+        return _say("interrupted", 130)
+    except BrokenPipeError:  # whoever read the output has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors are one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; `{self.prog} --help` shows what can be said")
+
+
+def _parser() -> argparse.ArgumentParser:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog="regard",
+        formatter_class=form,
+        allow_abbrev=False,
+        description="Attention, computed exactly and made visible.",
+        epilog='  regard explain "The animal didn\'t cross the street because it was too tired."',
+    )
+    parser.add_argument("--version", action="version", version=f"regard {regard.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
+    explain = commands.add_parser(
+        "explain",
+        formatter_class=form,
+        allow_abbrev=False,
+        help="one head of a real model at one token, step by step, with its numbers",
+        description=(
+            "Run a model with regard in every layer, compare it with its own attention,\n"
+            "and show one head at one token, step by step, with its numbers.\n"
+            "What you don't name is chosen by a measure that is printed with its formula."
+        ),
+    )
+    _explain_options(explain)
+    return parser
+
+
+def _explain_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("text", nargs="+", metavar="TEXT|FILE", help="a text; a file that exists; or - for standard input")
+    parser.add_argument(
+        "--model",
+        default="minilm",
+        metavar="NAME|DIR",
+        help="minilm (encoder, the default), smollm2 (decoder), or the directory of a Hugging Face model",
+    )
+    parser.add_argument("--layer", type=int, metavar="L", help="counted from 0; else the measure chooses")
+    parser.add_argument("--head", type=int, metavar="H", help="counted from 0; else the measure chooses")
+    parser.add_argument("--query", metavar="TOKEN", help="the token that looks: its text, or its number from 0")
+    parser.add_argument("--save", metavar="FILE", help="write a picture: .png, .svg or .pdf")
+    parser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
+    parser.epilog = f"""\
+colour is for terminals; NO_COLOR=1 turns it off, FORCE_COLOR=1 on
+exit code: 0; 1 where regard and the model's own attention differ; 2 bad input
+
+what --json prints:
+{SCHEMA}"""
+
+
+SCHEMA = """\
+  model       name, kind, layers, heads, positions (the most tokens it reads)
+  text        the text
+  tokens      a list of: index, text, kind (word, mark, special), word (-1: none)
+  rule        the layer's rule as it prints
+  measure     formula, queries (how many were measured), table [layers][heads]
+  shown       layer, head, query, key (indices), reach, matches (of --query)
+  steps       q, k, products [dims]; raw, scale, cap, scaled (numbers);
+              score, bias, masked, weights, average, value_lengths [tokens]
+              (bias null: none; masked null: hidden); lse, sink; out [dims]
+  agreement   difference (largest, of final hidden states), largest_state,
+              tokens (compared), weights (of this query; null: not compared),
+              out, tolerance, holds
+  note        weights are not explanations"""
+
+
+def _explain(asked: argparse.Namespace) -> int:
+    """Explain, print, save."""
+    text = _text(asked.text)
+    picture = None if asked.save is None else _picture(asked.save)
+    with _Progress() as progress:
+        progress("loading PyTorch and transformers")
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        from regard import data, explain
+
+        progress(f"loading {asked.model}")
+        loaded = data.load(asked.model, progress)
+        told = explain.explain(loaded, text, explain.Wish(asked.layer, asked.head, asked.query), progress)
+        notes = []
+        if picture is not None:
+            progress("drawing")
+            notes = explain.save(told, picture)
+    print(explain.report(told) if asked.json else explain.page(told, explain.Terminal.of(sys.stdout)))
+    for note in notes:
+        print(f"regard: {note}", file=sys.stderr)
+    near = told.agreement
+    if not near.holds:
+        return _say(
+            f"regard and the model's own attention differ by {near.difference:.1e} in the final hidden states, "
+            f"where {near.tolerance:.1e} is expected; please report this model",
+            1,
+        )
+    return 0
+
+
+def _text(words: list[str]) -> str:
+    """The text: of a file where one word names one, of standard input for -, else the words themselves."""
+    if words == ["-"]:
+        return _decoded(sys.stdin.buffer.read(), "standard input")
+    if len(words) > 1:
+        return " ".join(words)
+    said = words[0]
+    try:
+        path = Path(said).expanduser()
+        is_dir, is_there = path.is_dir(), path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long for a path, or with a NUL: a text
+        return said
+    if is_dir:
+        raise InputError(f"{said} is a directory; name a file with text in it")
+    if is_there:
+        try:
+            return _decoded(path.read_bytes(), said)
+        except OSError as error:
+            raise InputError(f"{said} can't be read: {error.strerror}") from error
+    if " " not in said and (path.suffix in _FILES or said.startswith(("/", "./", "../", "~/"))):
+        raise InputError(f"there is no file {said}")
+    return said
+
+
+def _decoded(raw: bytes, name: str) -> str:
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{name} is not text in UTF-8 (byte {error.start} is none of it)") from error
+    if "\0" in text:
+        raise InputError(f"{name} is a binary file, not text")
+    return text
+
+
+def _picture(said: str) -> Path:
+    """Where the picture goes, checked before anything long begins."""
+    path = Path(said).expanduser()
+    if path.suffix.lower() not in _PICTURES:
+        raise InputError(f"--save must end in {', '.join(_PICTURES)}, got {said}")
+    if not path.parent.is_dir():
+        raise InputError(f"--save {said}: there is no directory {path.parent}")
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"--save {said}: it can't be written")
+    from importlib.util import find_spec
+
+    if find_spec("matplotlib") is None:
+        raise MissingError("--save needs matplotlib; install it with: pip install 'regard[plot]'")
+    return path
+
+
+def _say(sentence: str, code: int) -> int:
+    print(f"regard: {sentence}", file=sys.stderr)
+    return code
+
+
+class _Progress:
+    """One line on standard error that says what takes long; only on a terminal, and gone at the end."""
+
+    def __init__(self) -> None:
+        self.shown = 0
+        self._began = time.monotonic()
+
+    def __call__(self, said: str) -> None:
+        """Say what happens now."""
+        if sys.stderr.isatty() and time.monotonic() - self._began >= _SLOW:
+            line = f"{said} …"[:78]
+            print(f"\r{line:<{self.shown}}", end="", file=sys.stderr, flush=True)
+            self.shown = len(line)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        if self.shown:
+            print(f"\r{' ' * self.shown}\r", end="", file=sys.stderr, flush=True)

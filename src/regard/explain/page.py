@@ -1,0 +1,188 @@
+"""The explanation as a page for a terminal: the head, the text, the six steps, the checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from regard.explain import strip, table
+from regard.explain.story import Explanation
+from regard.explain.terminal import Terminal, bar, clip, pad, width
+from regard.explain.tokens import Token
+
+__all__ = ["page"]
+
+SHOWN_PRODUCTS = 6
+SHOWN_KEYS = 8
+
+
+def page(told: Explanation, terminal: Terminal) -> str:
+    """The whole page, no line wider than the terminal."""
+    parts = [_title, _heads, _text, _vectors, _products, _score, _weights, _sum, _checks]
+    lines = [line for part in parts for line in (*part(told, terminal), "")]
+    lines.append(terminal.faint("Weights are not explanations: they say where this head looked, not why."))
+    return "\n".join(lines)
+
+
+def _title(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    sizes = {len(row) for row in told.table}
+    heads = f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)}–{max(sizes)}"
+    kind = type(told.loaded.model).__name__
+    said = f"{told.loaded.name} ({kind}) · {len(told.table)} layers × {heads} heads · {len(told.tokens)} tokens"
+    yield terminal.bold(clip(said, terminal.columns))
+    yield clip(f"rule   {told.rule}", terminal.columns)
+    near = told.agreement
+    some = "" if near.tokens == len(told.tokens) else f", first {near.tokens} tokens"
+    yield clip(
+        f"exact  regard in every layer vs the model's own eager attention{some}: {near.difference:.1e}", terminal.columns
+    )
+
+
+def _heads(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    choice = told.choice
+    yield _heading("Which head", terminal)
+    yield from _wrapped(told.formula, terminal)
+    if choice.matches:
+        yield from _wrapped(f'here at the query {_quoted(told.tokens[choice.query])} that you named, in %', terminal)
+    else:
+        total = sum(token.word >= 0 for token in told.tokens.each)
+        part = "" if told.measured >= total else f"; measured at {told.measured} of {total} words, evenly spaced"
+        yield from _wrapped(f"{{W without the first word in a causal model}} in %{part}", terminal)
+    yield from table.lines(told.table, (choice.layer, choice.head), terminal)
+    yield from _wrapped(_why(told), terminal)
+
+
+def _why(told: Explanation) -> str:
+    choice = told.choice
+    value = told.table[choice.layer][choice.head]
+    rank = 1 + sum(other > value for row in told.table for other in row)
+    among = sum(map(len, told.table))
+    place = "the highest" if rank == 1 else f"rank {rank}"
+    said = f"shown: layer {choice.layer} head {choice.head}, {place} of {among} ({value:.1%})"
+    if len(choice.matches) > 1:
+        others = ", ".join(str(match) for match in choice.matches if match != choice.query)
+        return f"{said}; of the tokens that read the same, {choice.query} (the others: {others})"
+    if not choice.matches:
+        return f"{said}; in it the query {_quoted(told.tokens[choice.query])}, which reaches furthest ({choice.reach:.1%})"
+    return said
+
+
+def _text(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    query = told.tokens[told.choice.query]
+    yield _heading(f"What {_quoted(query)} looks at, % of its weight", terminal)
+    yield from strip.lines(told.tokens, told.numbers.weights.tolist(), query.index, terminal)
+    weights = told.numbers.weights
+    special = sum(float(weights[token.index]) for token in told.tokens.each if token.kind == "special")
+    marks = sum(float(weights[token.index]) for token in told.tokens.each if token.kind == "mark")
+    said = [f"on special tokens {special:.1%}", f"on punctuation {marks:.1%}"]
+    said += [f"on itself {float(weights[query.index]):.1%}"]
+    said += [f"on the sink {told.numbers.sink:.1%}"] * (told.numbers.sink > 0)
+    if told.choice.asked.rule.pattern is not None and float(weights[0]) > 0 and told.tokens[0].kind != "special":
+        said.append(f"on the first token {float(weights[0]):.1%}")
+    yield from _wrapped(" · ".join(said), terminal)
+
+
+def _vectors(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    numbers, choice = told.numbers, told.choice
+    query, key = told.tokens[choice.query], told.tokens[choice.key]
+    turned = " (rotary positions applied)" if getattr(told.loaded.model.config, "rope_parameters", None) else ""
+    yield _heading(f"1  q and k, {numbers.query.numel()} numbers each{turned}", terminal)
+    for name, token, vector in (("q", query, numbers.query), ("k", key, numbers.key)):
+        some = " ".join(f"{value:+6.2f}" for value in vector[:5].tolist())
+        yield f"   {name} of {pad(_quoted(token), 20)} {some} …  ‖{name}‖ {float(vector.norm()):.2f}"
+
+
+def _products(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    numbers = told.numbers
+    yield _heading("2  q · k, dimension by dimension", terminal)
+    order = numbers.products.abs().argsort(descending=True)[:SHOWN_PRODUCTS].tolist()
+    most = max((abs(float(numbers.products[dim])) for dim in order), default=1.0) or 1.0
+    room = terminal.columns - 46
+    for dim in order:
+        q, k, product = float(numbers.query[dim]), float(numbers.key[dim]), float(numbers.products[dim])
+        yield f"   d {dim:<4} {q:+8.3f} × {k:+8.3f}  = {product:+9.3f}   {bar(abs(product) / most, room).rstrip()}"
+    rest = numbers.raw - sum(float(numbers.products[dim]) for dim in order)
+    count = numbers.products.numel() - len(order)
+    yield f"   {pad(f'the rest, {count} dimensions', 28)} {rest:+9.3f}"
+    yield f"   {pad('q · k', 28)} {numbers.raw:+9.3f}"
+
+
+def _score(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    numbers, key = told.numbers, told.choice.key
+    yield _heading("3  score = scale · q · k, then bias and mask", terminal)
+    size = numbers.query.numel()
+    root = f" (1/√{size})" if abs(numbers.scale * size**0.5 - 1) < 1e-4 else ""
+    yield f"   {numbers.scale:.6g}{root} × {numbers.raw:+.3f} = {numbers.raw * numbers.scale:+.3f}"
+    if numbers.cap is not None:
+        yield f"   capped: {numbers.cap:g} · tanh(score / {numbers.cap:g}) = {float(numbers.score[key]):+.3f}"
+    bias = "none in this rule" if numbers.bias is None else f"{float(numbers.bias[key]):+.3f}"
+    hidden = int((~numbers.visible).sum())
+    mask = f"{len(told.tokens) - hidden} of {len(told.tokens)} keys may be looked at, {_quoted(told.tokens[key])} is one"
+    yield clip(f"   bias: {bias} · mask: {mask}", terminal.columns)
+
+
+def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    numbers, key = told.numbers, told.choice.key
+    yield _heading("4  softmax: w = exp(score − lse), lse = log Σ exp(score)", terminal)
+    score = float(numbers.masked[key])
+    yield f"   exp({score:+.3f} − {numbers.lse:.3f}) = {float(numbers.weights[key]):.4f}"
+    room = terminal.columns - 61
+    yield terminal.faint(f"   {pad('key', 22)} {'score':>8} {'weight':>8}  {pad('', room)} {'average':>8} {'w·‖v‖':>8}")
+    order = [place for place in _strongest(told) if numbers.visible[place]]
+    most = float(numbers.weights.max()) or 1.0
+    for place in order:
+        token, weight = told.tokens[place], float(numbers.weights[place])
+        label = pad(f"{place} {token.label}", 22)
+        drawn = bar(weight / most, room)
+        yield (
+            f"   {label} {float(numbers.masked[place]):+8.3f} {weight:>8.1%}  {drawn} "
+            f"{float(told.choice.average[place]):>8.1%} {weight * float(numbers.lengths[place]):>8.3f}"
+        )
+    count = int(numbers.visible.sum()) - len(order)
+    share = float(numbers.weights.sum()) - sum(float(numbers.weights[place]) for place in order)
+    if count:
+        yield f"   {pad(f'rest: {count} keys', 22)} {'':>8} {abs(share):>8.1%}"
+    yield from _wrapped("average: what this head gives the key, over all words as queries", terminal, faint=True)
+
+
+def _sum(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    out = told.numbers.out
+    yield _heading("5  out = Σ w·v, what the head writes for this query", terminal)
+    some = " ".join(f"{value:+6.3f}" for value in out[:6].tolist())
+    yield f"   {some} …  ‖out‖ {float(out.norm()):.3f}"
+
+
+def _checks(told: Explanation, terminal: Terminal) -> Iterator[str]:
+    near = told.agreement
+    yield _heading("6  check", terminal)
+    total = float(told.numbers.weights.double().sum())
+    sink = " (a sink takes the rest)" if told.numbers.sink > 0 else ""
+    yield f"   Σw = {total:.6f}{sink} · Σ w·v differs from regard.attend by {near.out:.1e}"
+    if near.weights is not None:
+        yield f"   these weights differ from the model's own eager attention by {near.weights:.1e}"
+    yield f"   final hidden states by {near.difference:.1e}, the largest of them being {near.largest:.1f}"
+
+
+def _strongest(told: Explanation) -> list[int]:
+    """The keys with the most weight, lower index first among equals."""
+    weights = told.numbers.weights.tolist()
+    return sorted(range(len(weights)), key=lambda place: (-weights[place], place))[:SHOWN_KEYS]
+
+
+def _quoted(token: Token) -> str:
+    return f'"{clip(token.text, 16)}" ({token.index})'
+
+
+def _heading(said: str, terminal: Terminal) -> str:
+    line = clip(said, terminal.columns)
+    return terminal.bold(line) + terminal.faint(" " + "─" * max(0, terminal.columns - width(line) - 1))
+
+
+def _wrapped(said: str, terminal: Terminal, faint: bool = False) -> Iterator[str]:
+    """A sentence over as many lines as it needs, set in by three columns."""
+    line = ""
+    for piece in said.split(" "):
+        if line and width(line) + 1 + width(piece) > terminal.columns - 3:
+            yield "   " + (terminal.faint(line) if faint else line)
+            line = ""
+        line = f"{line} {piece}" if line else clip(piece, terminal.columns - 3)
+    yield "   " + (terminal.faint(line) if faint else line)
