@@ -20,7 +20,7 @@ import regard as rg
 INF = float("inf")
 
 
-@dataclass
+@dataclass(repr=False)
 class Case:
     query: Tensor
     key: Tensor
@@ -31,11 +31,21 @@ class Case:
         return rg.scaled_dot_product_attention(self.query, self.key, self.value, **{**self.options, **more})
 
     def torch(self, **more: Any) -> Tensor:
-        """PyTorch on a query that already has all leading dimensions: its masks don't broadcast against values."""
+        """PyTorch on a query that already has all leading dimensions, for its masks don't broadcast against values.
+
+        Of masks with fewer than two axes its fused kernel trips over the missing ones.
+        """
         last = 3 if self.options.get("enable_gqa") else 2
         lead = torch.broadcast_shapes(*(t.shape[:-last] for t in (self.query, self.key, self.value)))
         query = self.query.expand(*lead, *self.query.shape[-last:])
-        return F.scaled_dot_product_attention(query, self.key, self.value, **{**self.options, **more})
+        options = {**self.options, **more}
+        if options.get("attn_mask") is not None:
+            options["attn_mask"] = torch.atleast_2d(options["attn_mask"])
+        return F.scaled_dot_product_attention(query, self.key, self.value, **options)
+
+    def __repr__(self) -> str:
+        said = {name: list(v.shape) if isinstance(v, Tensor) else v for name, v in self.options.items()}
+        return f"Case({list(self.query.shape)}, {list(self.key.shape)}, {list(self.value.shape)}, {said})"
 
 
 def normal(*shape: int, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:

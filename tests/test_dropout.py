@@ -302,3 +302,9 @@ def test_a_row_of_nothing_draws_nothing() -> None:
     query, key, value = tensors()
     out = rg.attend(query, key, value, rg.Rule(pattern=rg.causal(), normalize=rg.hard()), query_start=-3, seed=5)
     assert (out[:, :, :3] == 0).all() and (out[:, :, 3] != 0).all()
+
+
+def test_hard_with_the_largest_number_there_is() -> None:
+    """(2³² − ½)/2³² rounds to 1 in float32, where −log(−log 1) = ∞ would make the row NaN."""
+    largest = torch.tensor([[0.5, 1 - 2**-33, 0.3]], dtype=torch.float64)
+    assert rg.hard().weights(torch.zeros(1, 3), lambda: largest).tolist() == [[0.0, 1.0, 0.0]]

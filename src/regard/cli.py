@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -78,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _explain_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("text", nargs="+", metavar="TEXT|FILE", help="a text; a file that exists; or - for standard input")
+    parser.add_argument(
+        "text", nargs="+", metavar="TEXT|FILE", help="a text; a file that exists; or - for standard input"
+    )
     parser.add_argument(
         "--model",
         default="minilm",
@@ -101,7 +104,7 @@ what --json prints:
 SCHEMA = """\
   model       name, kind, layers, heads, positions (the most tokens it reads)
   text        the text
-  tokens      a list of: index, text, kind (word, mark, special), word (-1: none)
+  tokens      a list of: index, text, kind (word, mark, special, unknown), word
   rule        the layer's rule as it prints
   measure     formula, queries (how many were measured), table [layers][heads]
   shown       layer, head, query, key (indices), reach, matches (of --query)
@@ -121,6 +124,7 @@ def _explain(asked: argparse.Namespace) -> int:
     with _Progress() as progress:
         progress("loading PyTorch and transformers")
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its notes on fonts are not for the reader
         from regard import data, explain
 
         progress(f"loading {asked.model}")
@@ -150,6 +154,8 @@ def _text(words: list[str]) -> str:
     if len(words) > 1:
         return " ".join(words)
     said = words[0]
+    if not said.strip():
+        raise InputError("the text is empty; give a sentence, a file with text in it, or - for standard input")
     try:
         path = Path(said).expanduser()
         is_dir, is_there = path.is_dir(), path.exists()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from textwrap import fill
 from types import MappingProxyType, ModuleType
 
-import torch
 from torch import Tensor
 
 from regard.differentiate import guarded
@@ -15,6 +14,7 @@ from regard.engines import flex, reference, sdpa, tiled
 from regard.errors import EngineError, InputError
 from regard.parts import Partial
 from regard.problem import Problem, pose
+from regard.problem.door import settled, untraced
 from regard.rule import Rule
 from regard.terms.tree import Term
 from regard.tiling import tiles
@@ -133,12 +133,13 @@ def chosen(problem: Problem, engine: str | None) -> str:
     return engine
 
 
-@torch.compiler.disable
+@untraced
 def solve(problem: Problem, engine: str | None) -> Partial:
     """Compute the problem with the engine that was named, or with the best one here."""
     name = chosen(problem, engine)
     compute = ENGINES[name].compute
-    return guarded(problem, compute, tiled.compute) if name in ACCELERATORS else compute(problem)
+    with settled(problem.query.device):
+        return guarded(problem, compute, tiled.compute) if name in ACCELERATORS else compute(problem)
 
 
 def _refusal(problem: Problem, name: str) -> str | None:

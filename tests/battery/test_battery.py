@@ -107,3 +107,30 @@ def test_the_battery_can_fail(axis, name):
     with_it = run(rule_of(*row), start, "tiled")[0]
     without_it = run(without(row, axis), start, "tiled")[0]
     assert (with_it - without_it).abs().max() > 1e-2
+
+
+SINGLES = [
+    tuple(name if n == axis else "" for n in range(4)) for axis, names in enumerate(AXES) for name in names if name
+]
+
+
+@pytest.mark.parametrize("row", SINGLES, ids=lambda row: "".join(row))
+def test_each_term_alone(row):
+    agree(row)
+
+
+def taken(engine: str) -> set[tuple[int, str]]:
+    """The terms, by axis and name, that an engine takes in an otherwise plain rule on an accelerator."""
+    found = set()
+    for row in SINGLES:
+        plan = rg.plan(*tensors(), rule_of(*row), query_start=first_query(row[1]))
+        if "chosen on" in plan.reasons[engine]:
+            found.update((axis, name) for axis, name in enumerate(row) if name)
+    return found
+
+
+def test_what_pytorchs_own_kernels_are_given():
+    """Neither is refused what it can do; packed, blocks and per_head have rows that see no key."""
+    assert taken("sdpa") == {(1, name) for name in PATTERNS} - {(1, "packed"), (1, "blocks"), (1, "per_head")}
+    biases = {(2, name) for name in BIASES if name != "edges"}
+    assert taken("flex") == {(1, name) for name in PATTERNS} | biases | {(3, "softmax"), (0, "softcap")}

@@ -32,7 +32,9 @@ SIZES = {
     "eos_token_id": None,
 }
 GROUPED = {**SIZES, "num_key_value_heads": 2}
-QUERY_KEY = re.compile(r"q_proj|k_proj|query|key|q_lin|k_lin|\.q\.|\.k\.|q_norm|k_norm|c_attn|query_key_value|W[qk]")
+QUERY_KEY = re.compile(
+    r"q_proj|k_proj|query|key|q_lin|k_lin|\.q\.|\.k\.|q_norm|k_norm|c_attn|query_key_value|Wqkv|[qk]_\w_proj|kv_b_proj"
+)
 
 Inputs = dict[str, Any]
 
@@ -133,6 +135,30 @@ def _mistral() -> Any:
     return hf.MistralForCausalLM(hf.MistralConfig(**GROUPED, sliding_window=WINDOW, head_dim=8))
 
 
+def _llama4() -> Any:
+    layers = ["chunked_attention", "full_attention"]
+    config = hf.Llama4TextConfig(
+        **GROUPED, head_dim=8, attention_chunk_size=5, layer_types=layers, intermediate_size_mlp=48,
+        num_local_experts=2, num_experts_per_tok=1, moe_layers=[],
+        use_qk_norm=False,
+    )  # fmt: skip
+    return hf.Llama4ForCausalLM(config)
+
+
+def _modernbert() -> Any:
+    config = hf.ModernBertConfig(**SIZES, local_attention=2 * WINDOW, global_attn_every_n_layers=2)
+    return hf.ModernBertForMaskedLM(config)
+
+
+def _deepseek() -> Any:
+    """Values of 6 numbers a head, queries and keys of 12."""
+    config = hf.DeepseekV3Config(
+        **SIZES, num_key_value_heads=4, q_lora_rank=16, kv_lora_rank=16, qk_rope_head_dim=4, qk_nope_head_dim=8,
+        v_head_dim=6, first_k_dense_replace=2,
+    )  # fmt: skip
+    return hf.DeepseekV3ForCausalLM(config)
+
+
 def _distilbert() -> Any:
     return hf.DistilBertForMaskedLM(hf.DistilBertConfig(vocab_size=WORDS, dim=32, n_layers=2, n_heads=4, hidden_dim=48))
 
@@ -151,6 +177,9 @@ KINDS = {
     "gemma2": Kind(_gemma2),
     "gemma3": Kind(_gemma3),
     "gpt_oss": Kind(_gpt_oss),
+    "llama4": Kind(_llama4),
+    "deepseek_v3": Kind(_deepseek),
+    "modernbert": Kind(_modernbert),
     "t5": Kind(_t5, "pair", gain=1.2),
     "bart": Kind(_bart, "pair"),
     "whisper": Kind(_whisper, "sound"),
@@ -158,8 +187,7 @@ KINDS = {
     "dinov2": Kind(lambda: hf.Dinov2ForImageClassification(hf.Dinov2Config(**_vision())), "image"),
     "clip": Kind(_clip, "both"),
 }
-DECODERS = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt_oss"]
-ENCODERS = ["bert", "roberta", "distilbert", "albert"]
+DECODERS = ["gpt2", "gpt_neox", "llama", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "gpt_oss", "llama4"]
 
 
 def model(name: str) -> Any:

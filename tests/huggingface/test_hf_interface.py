@@ -17,11 +17,16 @@ import regard.huggingface
 from regard.errors import InputError
 from regard.huggingface import interface, masks
 from regard.huggingface.interface import attention
+from regard.huggingface.models import NAME
 
 
 def test_both_names_are_registered() -> None:
     assert AttentionInterface()["regard"] is attention
     assert AttentionMaskInterface()["regard"] is masks.make
+
+
+def test_the_name_triggers_no_other_code() -> None:
+    assert not any(part in NAME for part in ("flash", "sdpa", "flex_attention", "/", "paged|"))
 
 
 def test_the_first_name_alone_loses_the_mask_in_silence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -35,8 +40,10 @@ def test_the_first_name_alone_loses_the_mask_in_silence(monkeypatch: pytest.Monk
 @pytest.mark.parametrize("version", ["4.57.1", None])
 def test_another_transformers_is_named_with_the_command(version: str | None) -> None:
     code = f"""
-import importlib.metadata as metadata
+from importlib import metadata
+asked = metadata.version
 def version(name):
+    if name != "transformers": return asked(name)
     if {version!r} is None: raise metadata.PackageNotFoundError(name)
     return {version!r}
 metadata.version = version

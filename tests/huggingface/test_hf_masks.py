@@ -345,3 +345,8 @@ def test_patterns_are_never_squares() -> None:
     assert "window(128)" in repr(made)
     assert made.leaves() == []
     assert repr(make(1, 65536, 65536).pattern) == repr(causal())
+
+
+def test_a_window_of_nothing_falls_back_to_its_pairs() -> None:
+    made = make(1, 3, 3, mask_function=masking_utils.sliding_window_causal_mask_function(0))
+    assert made.note is not None and not made.dense().any()

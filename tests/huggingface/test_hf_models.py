@@ -78,6 +78,40 @@ def test_gradients(name: str) -> None:
             assert gradient.abs().max() > 0
 
 
+@pytest.mark.parametrize("name", ["llama", "gemma3", "t5"])
+def test_gradients_by_recomputation(name: str) -> None:
+    """Gradient checkpointing calls each layer twice, with the same mask and the same dropout."""
+    made, given, found = zoo.under(zoo.model(name), "regard"), zoo.inputs(name, zoo.padded("right")), []
+    made.train()
+    for layer in (module for module in made.modules() if hasattr(module, "attention_dropout")):
+        layer.attention_dropout = 0.3
+    for recomputed in (False, True):
+        if recomputed:
+            getattr(made, "activation_checkpointing_enable", made.gradient_checkpointing_enable)()
+        made.zero_grad()
+        torch.manual_seed(7)
+        zoo.logits(made, {**given, "use_cache": False}).square().sum().backward()
+        found.append(torch.cat([p.grad.flatten() for p in made.parameters() if p.grad is not None]))
+    assert zoo.apart(found[1], found[0]) <= zoo.TOLERANCE
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["llama", "gemma2", "t5"])
+def test_low_precision(name: str, dtype: torch.dtype) -> None:
+    """No worse than twice what eager attention loses."""
+    made, given = zoo.model(name), zoo.inputs(name)
+    with torch.no_grad():
+        exact = zoo.logits(made, given)
+        made = made.to(dtype)
+        wanted = zoo.apart(zoo.logits(made, given).float(), exact)
+        found = zoo.logits(zoo.under(made, "regard"), given)
+        assert found.dtype == dtype
+        assert zoo.apart(found.float(), exact) <= 2 * wanted
+        with torch.autocast("cpu", dtype):
+            mixed = zoo.logits(zoo.under(zoo.model(name), "regard"), given)
+        assert zoo.apart(mixed.float(), exact) <= 4 * wanted
+
+
 def every_weight(out: Any) -> list[Tensor]:
     parts = [out, *(part for part in (out.get("text_model_output"), out.get("vision_model_output")) if part)]
     named = [part[name] for part in parts for name in part if name.endswith("attentions")]
@@ -120,7 +154,11 @@ def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]
         elif feature == "padding":
             monkeypatch.setattr(masks, "padding", lambda *_: everything())
         else:
-            monkeypatch.setattr(closures, {"causality": "causal", "window": "window"}[feature], lambda *_: everything())
+            monkeypatch.setattr(
+                closures,
+                {"causality": "causal", "window": "window", "chunks": "documents"}[feature],
+                lambda *_, **__: everything(),
+            )
 
     yield drop
     AttentionInterface.register("regard", interface.attention)
@@ -131,9 +169,10 @@ def dropping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]
     [
         *(("bert", "padding"), ("roberta", "padding"), ("distilbert", "padding"), ("albert", "padding")),
         # Not mistral: in all its layers the window ends at the query, which says the same.
-        *((name, "causality") for name in (*zoo.DECODERS, "t5", "bart", "whisper") if name != "mistral"),
+        *((name, "causality") for name in (*zoo.DECODERS, "deepseek_v3", "t5", "bart", "whisper") if name != "mistral"),
         *((name, "padding") for name in (*zoo.DECODERS, "t5", "bart")),
-        *((name, "window") for name in ("mistral", "gemma2", "gemma3", "gpt_oss")),
+        *((name, "window") for name in ("mistral", "gemma2", "gemma3", "gpt_oss", "modernbert")),
+        ("llama4", "chunks"),
         *(("gemma2", "softcap"), ("gpt_oss", "sink"), ("t5", "position bias"), ("t5", "scaling")),
     ],
 )

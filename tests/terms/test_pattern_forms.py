@@ -111,6 +111,12 @@ def test_spans_of_a_block_of_rows() -> None:
     assert lowered(documents([3, 4]), 7).spans(1, 5).tolist() == [[0, 7]]
 
 
+def test_dense_skips_ranges_between_columns() -> None:
+    form = triples(array(0, 0, 0, 0), array(1, 3, 5, 8), array(2, 4, 7, 9), 1, (0, 9))
+    for same in (form, as_bits(form)):
+        assert same.dense(0, 1, array(0, 5, 7, 8, 20)).tolist() == [[False, True, False, True, False]]
+
+
 def test_dense_looks_only_at_the_ranges_near_its_columns() -> None:
     form = lowered(everything(), 2, 1 << 18)
     comb = triples(

@@ -31,22 +31,21 @@ def _title(told: Explanation, terminal: Terminal) -> Iterator[str]:
     yield terminal.bold(clip(said, terminal.columns))
     yield clip(f"rule   {told.rule}", terminal.columns)
     near = told.agreement
-    some = "" if near.tokens == len(told.tokens) else f", first {near.tokens} tokens"
-    yield clip(
-        f"exact  regard in every layer vs the model's own eager attention{some}: {near.difference:.1e}", terminal.columns
-    )
+    whole = near.tokens == len(told.tokens)
+    which = "regard in every layer" if whole else f"first {near.tokens} tokens: regard"
+    yield f"exact  {which} vs the model's own eager attention: {_tiny(near.difference)}"
 
 
 def _heads(told: Explanation, terminal: Terminal) -> Iterator[str]:
     choice = told.choice
     yield _heading("Which head", terminal)
-    yield from _wrapped(told.formula, terminal)
+    yield from _wrapped(told.reach.formula, terminal)
     if choice.matches:
-        yield from _wrapped(f'here at the query {_quoted(told.tokens[choice.query])} that you named, in %', terminal)
+        where = f"; here i is {_quoted(told.tokens[choice.query])}, which you named"
     else:
-        total = sum(token.word >= 0 for token in told.tokens.each)
-        part = "" if told.measured >= total else f"; measured at {told.measured} of {total} words, evenly spaced"
-        yield from _wrapped(f"{{W without the first word in a causal model}} in %{part}", terminal)
+        words = sum(token.word >= 0 for token in told.tokens.each)
+        where = "" if told.measured >= words else f"; measured at {told.measured} of {words} tokens, evenly spaced"
+    yield from _wrapped(f"in %: {told.reach.meaning}{where}", terminal, faint=True)
     yield from table.lines(told.table, (choice.layer, choice.head), terminal)
     yield from _wrapped(_why(told), terminal)
 
@@ -62,7 +61,9 @@ def _why(told: Explanation) -> str:
         others = ", ".join(str(match) for match in choice.matches if match != choice.query)
         return f"{said}; of the tokens that read the same, {choice.query} (the others: {others})"
     if not choice.matches:
-        return f"{said}; in it the query {_quoted(told.tokens[choice.query])}, which reaches furthest ({choice.reach:.1%})"
+        return (
+            f"{said}; in it the query {_quoted(told.tokens[choice.query])}, which reaches furthest ({choice.reach:.1%})"
+        )
     return said
 
 
@@ -73,12 +74,16 @@ def _text(told: Explanation, terminal: Terminal) -> Iterator[str]:
     weights = told.numbers.weights
     special = sum(float(weights[token.index]) for token in told.tokens.each if token.kind == "special")
     marks = sum(float(weights[token.index]) for token in told.tokens.each if token.kind == "mark")
-    said = [f"on special tokens {special:.1%}", f"on punctuation {marks:.1%}"]
+    said = [f"on special tokens {special:.1%}"] * any(token.kind == "special" for token in told.tokens.each)
+    said += [f"on punctuation {marks:.1%}"]
     said += [f"on itself {float(weights[query.index]):.1%}"]
     said += [f"on the sink {told.numbers.sink:.1%}"] * (told.numbers.sink > 0)
     if told.choice.asked.rule.pattern is not None and float(weights[0]) > 0 and told.tokens[0].kind != "special":
         said.append(f"on the first token {float(weights[0]):.1%}")
     yield from _wrapped(" · ".join(said), terminal)
+    unknown = sum(token.kind == "unknown" for token in told.tokens.each)
+    if unknown:
+        yield from _wrapped(f"{unknown} tokens are [UNK]: this model has no piece for what stands there", terminal)
 
 
 def _vectors(told: Explanation, terminal: Terminal) -> Iterator[str]:
@@ -116,8 +121,10 @@ def _score(told: Explanation, terminal: Terminal) -> Iterator[str]:
         yield f"   capped: {numbers.cap:g} · tanh(score / {numbers.cap:g}) = {float(numbers.score[key]):+.3f}"
     bias = "none in this rule" if numbers.bias is None else f"{float(numbers.bias[key]):+.3f}"
     hidden = int((~numbers.visible).sum())
-    mask = f"{len(told.tokens) - hidden} of {len(told.tokens)} keys may be looked at, {_quoted(told.tokens[key])} is one"
-    yield clip(f"   bias: {bias} · mask: {mask}", terminal.columns)
+    mask = (
+        f"{len(told.tokens) - hidden} of {len(told.tokens)} keys may be looked at, {_quoted(told.tokens[key])} is one"
+    )
+    yield from _wrapped(f"bias: {bias} · mask: {mask}", terminal)
 
 
 def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
@@ -140,7 +147,7 @@ def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
     count = int(numbers.visible.sum()) - len(order)
     share = float(numbers.weights.sum()) - sum(float(numbers.weights[place]) for place in order)
     if count:
-        yield f"   {pad(f'rest: {count} keys', 22)} {'':>8} {abs(share):>8.1%}"
+        yield f"   {pad(f'rest: {count} key' + 's' * (count > 1), 22)} {'':>8} {abs(share):>8.1%}"
     yield from _wrapped("average: what this head gives the key, over all words as queries", terminal, faint=True)
 
 
@@ -156,16 +163,20 @@ def _checks(told: Explanation, terminal: Terminal) -> Iterator[str]:
     yield _heading("6  check", terminal)
     total = float(told.numbers.weights.double().sum())
     sink = " (a sink takes the rest)" if told.numbers.sink > 0 else ""
-    yield f"   Σw = {total:.6f}{sink} · Σ w·v differs from regard.attend by {near.out:.1e}"
+    yield f"   Σw = {total:.6f}{sink} · Σ w·v differs from regard.attend by {_tiny(near.out)}"
     if near.weights is not None:
-        yield f"   these weights differ from the model's own eager attention by {near.weights:.1e}"
-    yield f"   final hidden states by {near.difference:.1e}, the largest of them being {near.largest:.1f}"
+        yield f"   these weights differ from the model's own eager attention by {_tiny(near.weights)}"
+    yield f"   final hidden states by {_tiny(near.difference)}, the largest of them being {near.largest:.1f}"
 
 
 def _strongest(told: Explanation) -> list[int]:
     """The keys with the most weight, lower index first among equals."""
     weights = told.numbers.weights.tolist()
     return sorted(range(len(weights)), key=lambda place: (-weights[place], place))[:SHOWN_KEYS]
+
+
+def _tiny(difference: float) -> str:
+    return f"{difference:.1e}" if difference else "0"
 
 
 def _quoted(token: Token) -> str:

@@ -1,4 +1,4 @@
-"""The one measure by which a head and a query are chosen: how much of its weight a word sends to one other word, far off."""
+"""The one measure by which head and query are chosen: the weight that a word sends to one other word, far away."""
 
 from __future__ import annotations
 
@@ -46,15 +46,23 @@ class Reach:
     @property
     def formula(self) -> str:
         """The measure in one line."""
-        if self.apart < 1:
-            return "reach(i) = Σ w_ij over the only word; of a head: its mean over the words i"
-        far = f"{self.apart} or more words away" if self.apart > 1 else "any other word"
-        return f"reach(i) = max over words W {far} of Σ_{{j∈W}} w_ij; of a head: mean over words i"
+        far = f"{self.apart}+ words from i" if self.apart > 1 else "of the text"
+        return f"reach(i) = max over words W {far}: Σ_{{j∈W}} w_ij; head: mean over i"
+
+    @property
+    def meaning(self) -> str:
+        """The measure in words, with what it leaves out."""
+        far = "one word far away" if self.apart > 1 else "one word"
+        parked = ", and the first word, which causal models park weight on" if self.first else ""
+        return (
+            f"the share of its weight that a word i sends to {far}; W is never a special token or punctuation{parked}"
+        )
 
     @property
     def candidates(self) -> Tensor:
         """`[tokens]`: True for the queries it is measured at."""
-        return self.words >= 0
+        found: Tensor = self.words >= 0
+        return found
 
     def at(self, weights: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
         """`[heads, rows, keys]` weights of these rows → reach and the word reached, each `[heads, rows]`."""

@@ -12,6 +12,7 @@ from regard.explain.story import Explanation
 
 __all__ = ["report"]
 
+
 def report(told: Explanation) -> str:
     """All numbers of the explanation as one JSON document; `regard explain --help` says what is in it."""
     return json.dumps(_document(told), ensure_ascii=False, indent=1, allow_nan=False)
@@ -33,7 +34,7 @@ def _document(told: Explanation) -> dict[str, Any]:
             for token in told.tokens.each
         ],
         "rule": told.rule,
-        "measure": {"formula": told.formula, "queries": told.measured, "table": told.table},
+        "measure": {"formula": told.reach.formula, "queries": told.measured, "table": told.table},
         "shown": {
             "layer": choice.layer,
             "head": choice.head,

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard import attention
+from regard.attention import steps, weights
 from regard.data import Loaded
+from regard.engines.reference import Steps
 from regard.errors import InputError
 from regard.huggingface import interface, serve
 from regard.rule import Rule
@@ -43,16 +44,16 @@ class Asked:
 
     def weights(self, rows: Tensor | None = None) -> Tensor:
         """The weights of some rows, or of all: `[heads, rows, keys]`."""
-        found: Tensor = attention.weights(
+        found: Tensor = weights(
             self.query, self.key, self.rule, rows, query_start=self.query_start, key_start=self.key_start
         )
         return found[0]
 
-    def steps(self, row: int) -> attention.Steps:
+    def steps(self, row: int) -> Steps:
         """Every intermediate of the equation for one query, of all heads."""
         here = self.query_start + row
         query = self.query[..., row : row + 1, :]
-        return attention.steps(query, self.key, self.value, self.rule, query_start=here, key_start=self.key_start)
+        return steps(query, self.key, self.value, self.rule, query_start=here, key_start=self.key_start)
 
 
 Watch = Callable[[Asked], None]
@@ -87,12 +88,13 @@ def run_eagerly(loaded: Loaded, ids: Tensor, layer: int, head: int, row: int) ->
     seen: list[Tensor] = []
     last: list[Tensor] = []
 
-    def look(module: nn.Module, given: Any, result: Any) -> None:
-        weights = result[1] if isinstance(result, tuple) and len(result) > 1 else None
-        whole = isinstance(weights, Tensor) and weights.ndim == 4 and weights.shape[-1] == ids.shape[1]
-        if whole and not any(weights is known for known in last):  # an outer module hands on its inner one's
-            last[:] = [weights]
-            seen.append(weights[0, head, row].clone() if len(seen) == layer else torch.empty(0))
+    def look(module: nn.Module, inputs: Any, result: Any) -> None:
+        given = result[1] if isinstance(result, tuple) and len(result) > 1 else None
+        if not isinstance(given, Tensor) or given.ndim != 4 or given.shape[-1] != ids.shape[1]:
+            return
+        if not any(given is known for known in last):  # an outer module hands on what its inner one returned
+            last[:] = [given]
+            seen.append(given[0, head, row].clone() if len(seen) == layer else torch.empty(0))
 
     hooks = [
         module.register_forward_hook(look)

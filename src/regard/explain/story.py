@@ -1,4 +1,4 @@
-"""The whole explanation as a value: what was run, which head and query, every number of the six steps, and the checks."""
+"""The whole explanation as a value: what was run, which head and query, every number of the six steps, the checks."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.attention import Steps, attend
+from regard.attention import attend
 from regard.data import Loaded
+from regard.engines.reference import Steps
+from regard.explain.reach import Reach
 from regard.explain.seeing import run, run_eagerly
 from regard.explain.survey import Choice, Survey, Wish
 from regard.explain.tokens import Tokens, read
@@ -104,7 +106,7 @@ class Explanation:
         text: the text.
         tokens: its tokens.
         rule: the layer's rule, as it prints.
-        formula: the measure, in one line.
+        reach: the measure by which they were chosen.
         table: the measure for all layers × heads; of the one query where the user named it.
         measured: at how many queries it was measured.
         choice: which head and query are shown, and why.
@@ -117,7 +119,7 @@ class Explanation:
     text: str
     tokens: Tokens
     rule: str
-    formula: str
+    reach: Reach
     table: list[list[float]]
     measured: int
     choice: Choice
@@ -151,10 +153,10 @@ def explain(
         numbers = _numbers(steps, choice)
         heat = choice.asked.weights()[choice.head] if len(tokens) <= HEAT else None
         note("the model's own attention, to compare")
-        agreement = _agreement(loaded, tokens, states, choice, numbers)
+        agreement = _agreement(loaded, survey, states, numbers)
     rule = repr(choice.asked.rule)
     return Explanation(
-        loaded, text, tokens, rule, survey.reach.formula, survey.table, measured, choice, numbers, agreement, heat
+        loaded, text, tokens, rule, survey.reach, survey.table, measured, choice, numbers, agreement, heat
     )  # fmt: skip
 
 
@@ -175,11 +177,15 @@ def _numbers(steps: Steps, choice: Choice) -> Numbers:
         visible=steps.visible[0, head, 0],
         masked=steps.masked[0, head, 0],
         lse=float("nan") if steps.lse is None else float(steps.lse[0, head, 0]),
-        sink=1.0 - float(weights.double().sum()) if getattr(choice.asked.rule.normalize, "sink", None) is not None else 0.0,
+        sink=1.0 - float(weights.double().sum()) if _has_sink(choice) else 0.0,
         weights=weights,
         lengths=steps.value[0, shared].norm(dim=-1),
         out=steps.out[0, head, 0],
     )
+
+
+def _has_sink(choice: Choice) -> bool:
+    return getattr(choice.asked.rule.normalize, "sink", None) is not None
 
 
 def _scale(score: Score, head: int, dim: int) -> tuple[float, float | None]:
@@ -192,16 +198,17 @@ def _scale(score: Score, head: int, dim: int) -> tuple[float, float | None]:
     return dim**-0.5 if scale is None else float(scale), None
 
 
-def _agreement(loaded: Loaded, tokens: Tokens, states: Tensor, choice: Choice, numbers: Numbers) -> Agreement:
-    asked = choice.asked
-    row = choice.query
+def _agreement(loaded: Loaded, survey: Survey, states: Tensor, numbers: Numbers) -> Agreement:
+    choice, tokens = survey.choice, survey.tokens
+    asked, row = choice.asked, choice.query
     here = attend(
         asked.query[..., row : row + 1, :], asked.key, asked.value, asked.rule,
         query_start=asked.query_start + row, key_start=asked.key_start,
     )  # fmt: skip
     ids = tokens.ids[:, :COMPARED]
     whole = ids.shape[1] == len(tokens)
-    if not whole:
+    states = states[:, :COMPARED] if survey.causal else states
+    if states.shape[1] > COMPARED:  # what comes after a token changes it: the short text is run for itself
         states = run(loaded, ids, lambda _: None)
     eager = run_eagerly(loaded, ids, choice.layer, choice.head, row if whole else 0)
     weights = None if eager.row is None or not whole else float((eager.row - numbers.weights).abs().max())

@@ -14,6 +14,7 @@ _INDENT = 3
 _LONGEST = 18
 _ALL = 160
 _AROUND, _TOP, _BESIDE = 8, 8, 3
+_SMALL = 4
 _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
@@ -33,7 +34,7 @@ class Cell:
 
 
 def lines(tokens: Tokens, weights: list[float], query: int, terminal: Terminal) -> Iterator[str]:
-    """Two lines a row: the tokens, and their weight in %; the query in ‹›. Of a long text only what matters is shown."""
+    """Two lines a row: the tokens, the query in ‹›, and their weight in %. Of a long text only what matters is shown."""
     row: list[Cell] = []
     used = _INDENT
     for cell in _cells(tokens, weights, query):
@@ -70,7 +71,7 @@ def _cell(token: Token, weight: float, most: float, is_query: bool) -> Cell:
     text = clip(token.label, _LONGEST)
     percent = round(100 * weight)
     level = _LEVELS[min(8, round(8 * weight / most))]
-    below = f"{level}{percent}" if percent else level.strip()
+    below = f"{level}{percent}".strip() if percent else level.strip()
     return Cell(f"‹{text}›" if is_query else text, below, weight / most if percent else 0.0, is_query)
 
 
@@ -88,7 +89,8 @@ def _runs(weights: list[float], query: int) -> list[tuple[int, int]]:
     spans += [(place - _BESIDE, place + _BESIDE + 1) for place in strongest]
     runs: list[tuple[int, int]] = []
     for low, high in sorted((max(0, low), min(count, high)) for low, high in spans):
-        if runs and low <= runs[-1][1] + 1:
+        low, high = low if low > _SMALL else 0, high if high < count - _SMALL else count
+        if runs and low <= runs[-1][1] + _SMALL:
             runs[-1] = (runs[-1][0], max(runs[-1][1], high))
         else:
             runs.append((low, high))

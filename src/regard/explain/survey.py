@@ -70,6 +70,7 @@ class Survey:
         self.table: list[list[float]] = []
         self.reach: Reach | None = None
         self.best: Choice | None = None
+        self.causal = False
         self._most = -1.0
         self._note = note
 
@@ -78,7 +79,8 @@ class Survey:
         self._note(f"layer {asked.layer}")
         weights = asked.weights(self.rows)
         if self.reach is None:
-            self.reach = Reach.of(self.tokens, causal=not bool(weights[:, 0, 1:].any()))
+            self.causal = not bool(weights[:, 0, 1:].any())
+            self.reach = Reach.of(self.tokens, self.causal)
         found, words = self.reach.at(weights, self.rows)
         queries = self._queries(self.reach)
         measured = found[:, queries]

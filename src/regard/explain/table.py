@@ -22,9 +22,7 @@ def lines(values: list[list[float]], picked: tuple[int, int], terminal: Terminal
     most = max(max(row) for row in values) or 1.0
     yield terminal.faint(pad("   head", _LABEL) + "".join(f"{head:>{cell - 1}} " for head in range(heads)).rstrip())
     for layer, row in enumerate(values):
-        said = [
-            _cell(value, cell, (layer, head) == picked, value / most, terminal) for head, value in enumerate(row)
-        ]
+        said = [_cell(value, cell, (layer, head) == picked, value / most, terminal) for head, value in enumerate(row)]
         yield terminal.faint(pad(f"   layer {layer}", _LABEL)) + "".join(said).rstrip()
 
 

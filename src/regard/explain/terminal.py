@@ -43,10 +43,6 @@ class Terminal:
         """Text that stands back."""
         return self._styled(text, "2")
 
-    def marked(self, text: str) -> str:
-        """Text turned round."""
-        return self._styled(text, "1;7")
-
     def tint(self, text: str, share: float, marked: bool = False) -> str:
         """Text on a colour for a number from 0 to 1; nothing at 0."""
         if not self.colour:

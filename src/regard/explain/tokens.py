@@ -26,8 +26,8 @@ class Token:
     Args:
         index: its place, from 0.
         text: as it is shown: the user's own characters, or the special token's name.
-        kind: "word", "mark" (punctuation, blanks) or "special" ([CLS], <s>, …).
-        word: which word of the text it belongs to, from 0; −1 for marks and special tokens.
+        kind: "word", "mark" (punctuation, blanks), "special" ([CLS], <s>, …) or "unknown" ([UNK]).
+        word: which word of the text it belongs to, from 0; −1 for all other kinds.
         glued: it continues the token before it without a gap.
     """
 
@@ -109,28 +109,28 @@ def _from_spans(text: str, ids: list[int], spans: list[tuple[int, int]], tokeniz
     """Tokens whose characters in the text are known."""
     special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
     made: list[Token] = []
-    word, end = -1, 0
+    word, end, word_end = -1, 0, 0
     for index, (number, (low, high)) in enumerate(zip(ids, spans, strict=True)):
-        if number in special or low == high:
-            name = str(tokenizer.convert_ids_to_tokens(number)) if number in special else ""
-            made.append(Token(index, shown(name), "special" if number in special else "mark", -1))
+        if number in special or number == tokenizer.unk_token_id or low == high:
+            kind = "special" if number in special else "unknown" if low < high else "mark"
+            name = "" if kind == "mark" else str(tokenizer.convert_ids_to_tokens(number))
+            made.append(Token(index, shown(name), kind, -1))
+            end = max(end, high)
             continue
         while low < high - 1 and text[low].isspace():
             low += 1
-        piece = text[low:high]
         inside = low < end  # a further byte of the character before it
-        apart = low > end or not made or made[-1].kind == "special"
+        apart = low > end or not made or made[-1].kind != "word"
         wide = is_wide(text[low]) or (low > 0 and is_wide(text[low - 1]))
-        if not any(letter.isalnum() for letter in piece):
-            # A byte of an emoji may be one of several pieces; none of them is a word.
-            made.append(Token(index, _bytewise(piece, spans, index) if inside else shown(piece), "mark", -1))
-        else:
-            if not inside and (apart or wide or word < 0):
-                word += 1
-            glued = not inside and not apart and not wide and made[-1].kind == "word"
-            text_shown = "[UNK]" if number == tokenizer.unk_token_id else _bytewise(piece, spans, index)
-            made.append(Token(index, text_shown, "word", word, glued))
+        is_word = any(letter.isalnum() for letter in text[low:high])
+        spaced = any(letter.isspace() for letter in text[word_end:low])
+        if is_word and not inside and (spaced or wide or word < 0):
+            word += 1
+        glued = is_word and not inside and not apart and not wide
+        piece = _bytewise(text[low:high], spans, index)
+        made.append(Token(index, piece, "word" if is_word else "mark", word if is_word else -1, glued))
         end = max(end, high)
+        word_end = end if is_word else word_end
     return made
 
 

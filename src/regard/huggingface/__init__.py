@@ -11,7 +11,7 @@ Importing this registers the name `"regard"` with transformers, for the attentio
 from __future__ import annotations
 
 from regard.huggingface.interface import attention
-from regard.huggingface.library import AttentionInterface, AttentionMaskInterface
+from regard.huggingface.library import AttentionInterface, masking
 from regard.huggingface.masks import Mask, make
 from regard.huggingface.models import NAME, serve
 
@@ -19,4 +19,4 @@ __all__ = ["Mask", "serve"]
 
 # Both, always: with the first alone transformers makes no mask, and padding and causality vanish in silence.
 AttentionInterface.register(NAME, attention)
-AttentionMaskInterface.register(NAME, make)
+masking.AttentionMaskInterface.register(NAME, make)

@@ -11,17 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.errors import InputError
 from regard.huggingface.library import masking
 from regard.terms.pattern import Pattern, causal, documents, everything, padding, window
 
-__all__ = ["MaskFunction", "UnrecognisedError", "lower", "run_lengths"]
+__all__ = ["UnrecognisedError", "lower", "run_lengths"]
 
 MaskFunction = Callable[[Any, Any, Any, Any], Any]
 """(batch, head, query, key) indices, absolute → whether the pair may attend."""
 
 
 class UnrecognisedError(Exception):
-    """A mask function that is none of transformers' own; the message says which."""
+    """A mask function that is none of transformers' own, or has numbers that no pattern takes; says which."""
 
 
 Handler = Callable[[dict[str, Any], "Reader"], Pattern]
@@ -49,7 +50,10 @@ class Reader:
 
 def lower(function: MaskFunction, length: int) -> Pattern:
     """The pattern of a mask function of transformers over the first `length` positions, or UnrecognisedError."""
-    return Reader(length).read(function)
+    try:
+        return Reader(length).read(function)
+    except InputError as error:
+        raise UnrecognisedError(f"{getattr(function, '__qualname__', function)}: {error}") from error
 
 
 def run_lengths(labels: Tensor) -> Tensor:

@@ -30,7 +30,7 @@ UNDERSTOOD = (
 HARMLESS = (
     # Already in the mask, in the queries and keys, or in the lengths.
     *("position_ids", "cache_position", "position_embeddings", "max_length_q", "max_length_k", "seq_idx"),
-    *("cu_seqlens", "token_type_ids", "mm_token_type_ids", "attention_mask"),
+    *("cu_seqlens", "token_type_ids", "mm_token_type_ids"),
     # About other parts of a model.
     *("output_hidden_states", "output_router_logits", "num_items_in_batch", "use_cache", "return_dict"),
     *("return_loss", "labels", "logits_to_keep", "deterministic", "interpolate_pos_encoding", "hidden_states"),

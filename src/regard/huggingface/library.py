@@ -6,7 +6,7 @@ from importlib import metadata
 
 from regard.errors import MissingError
 
-__all__ = ["AttentionInterface", "AttentionMaskInterface", "PreTrainedModel", "capturing", "masking"]
+__all__ = ["AttentionInterface", "PreTrainedModel", "capturing", "masking"]
 
 MAJOR = "5"
 
@@ -25,7 +25,7 @@ except metadata.PackageNotFoundError:
 if _version.split(".")[0] != MAJOR:
     raise _missing(f"{_version} is installed")
 
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel  # noqa: E402
+from transformers import AttentionInterface, PreTrainedModel  # noqa: E402
 from transformers import masking_utils as masking  # noqa: E402
 from transformers.utils import output_capturing as _output_capturing  # noqa: E402
 

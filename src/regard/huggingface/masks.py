@@ -98,23 +98,30 @@ def make(
     """
     grid = Grid(batch_size, q_length, kv_length, int(q_offset), int(kv_offset), torch.device(device))
     real = None if attention_mask is None else _real(attention_mask, grid)
-    try:
-        pattern, note = lower(mask_function, grid.length), None
-        if not grid.agrees(pattern, mask_function, vectorised=not use_vmap):
-            raise UnrecognisedError(f"{pattern!r} differs from its function")
-    except UnrecognisedError as unknown:
-        note = (
-            f"the mask function {unknown} is none of transformers.masking_utils: "
-            "evaluated at every pair, in O(N²) time, once a forward"
-        )
-        _warn(note)
-        pattern = given(grid.evaluated(mask_function, vectorised=not use_vmap))
+    vectorised = not use_vmap
+    pattern, note = _by_formula(mask_function, grid, vectorised)
+    if pattern is None:
+        pattern = given(grid.evaluated(mask_function, vectorised))
         # The table starts at the first query and key, so all positions are counted from there.
         real = None if real is None else real[:, grid.key_start :]
         grid = replace(grid, query_start=0, key_start=0)
     if real is not None and not bool(real.all()):
         pattern = pattern & padding(real)
     return Mask(pattern, grid, note)
+
+
+def _by_formula(function: MaskFunction, grid: Grid, vectorised: bool) -> tuple[Pattern | None, str | None]:
+    """The pattern of a mask function; or None and the reason, which is also logged once."""
+    try:
+        pattern = lower(function, grid.length)
+        if grid.agrees(pattern, function, vectorised):
+            return pattern, None
+        which = f"{pattern!r} differs from the mask function that it was read from"
+    except UnrecognisedError as unknown:
+        which = f"the mask function {unknown} is none of transformers.masking_utils"
+    note = f"{which}: evaluated at every pair, in O(N²) time, once a forward"
+    _warn(note)
+    return None, note
 
 
 def _real(attention_mask: Tensor, grid: Grid) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
-from regard.problem.door import admit, alike, batched, leading, starts, transformed
+from regard.problem.door import admit, alike, batched, leading, starts, transformed, untraced
 from regard.problem.leaves import Extent, global_leaf, local_leaf
 from regard.rule import Rule, as_rule
 from regard.terms.normalize import Softmax
@@ -139,7 +139,7 @@ class Problem:
         return result.reshape(*self.lead, *result.shape[1:])
 
 
-@torch.compiler.disable  # shapes and offsets are read as numbers here, which a trace would freeze
+@untraced
 def pose(
     query: Tensor,
     key: Tensor,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,8 +16,9 @@ from torch.autograd import forward_ad
 from regard.errors import InputError
 from regard.products import is_transformed
 
-__all__ = ["admit", "batched", "leading", "starts", "transformed"]
+__all__ = ["admit", "batched", "leading", "settled", "starts", "transformed", "untraced"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -55,6 +58,11 @@ def alike(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Te
         if tensor.dtype != query.dtype:
             raise InputError(f"{name} is {tensor.dtype}, query {query.dtype}; give all three one dtype")
     return query, key, value
+
+
+def settled(device: torch.device) -> AbstractContextManager[object]:
+    """Where autocast has had its say (`alike`) and must not lower the products of the accumulation as well."""
+    return torch.autocast(device.type, enabled=False) if torch.is_autocast_enabled(device.type) else nullcontext()
 
 
 def leading(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
@@ -104,3 +112,8 @@ def transformed(tensors: Sequence[Tensor]) -> bool:
 
 def _is_dual(tensor: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def untraced(function: F) -> F:
+    """A function that `torch.compile` calls as it is, for it reads shapes and offsets as numbers."""
+    return torch.compiler.disable(function)  # type: ignore[no-any-return]

@@ -62,9 +62,7 @@ class Padding(Pattern):
     def lower(self, rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
         real = dims(self.real, 2, "padding", batch)
         covered("padding", real.shape[1], rows[:0], keys)
-        # With one column more, a single key is not taken for an axis that broadcasts.
-        wide = np.pad(real, ((0, 0), (0, 1)))
-        return Lists.each(wide[:, None], lambda entry: table(entry[None], rows, keys))
+        return Lists.each(real[:, None], lambda entry: table(entry[None], rows, keys))
 
     def notation(self) -> str:
         return f"padding({number(self.real)})"
@@ -179,10 +177,7 @@ def _length(value: Any, what: str) -> int | Tensor:
 
 def _once(array: np.ndarray[Any, Any]) -> Bools:
     """An expanded axis, all of whose entries are the same memory, as an axis of size 1."""
-    same = tuple(
-        slice(0, 1) if stride == 0 and size else slice(None)
-        for stride, size in zip(array.strides[:2], array.shape[:2], strict=True)
-    )
+    same = tuple(slice(0, 1) if stride == 0 else slice(None) for stride in array.strides[:2])
     return array[same]
 
 

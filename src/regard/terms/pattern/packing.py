@@ -32,7 +32,7 @@ class Packing(Term):
     ends: Tensor
     """Where each document stops: int64 [batch, documents]."""
     documents: Tensor
-    """The document of each position, or how many there are where a batch entry has stopped: int64 [batch, positions]."""
+    """The document of each position, or their number where a batch entry has stopped: int64 [batch, positions]."""
     roles: ClassVar = {"ends": ("batch", None), "documents": ("batch", None)}
 
     def document(self, position: Tensor, batch: Tensor | int) -> tuple[Tensor, Tensor]:
