@@ -226,7 +226,7 @@ RULES: dict[str, tuple[Callable[[], Any], list[str]]] = {
         lambda: rg.documents([3, 4]),
         ["documents holds positions 0…6", "must sum to the sequence", "packed"],
     ),
-    "packed": (lambda: rg.packed([3, 2], [4, 7]), ["packed's query lengths", "query_start=0"]),
+    "packed": (lambda: rg.packed([3, 1], [4, 7]), ["packed's query lengths", "query_start=0"]),
     "per_head": (lambda: rg.per_head(rg.causal(), rg.window(3)), ["2 patterns", "6 heads", "one for each"]),
     "per_batch": (lambda: rg.per_batch(rg.causal(), rg.window(3)), ["2 patterns", "6 batch entries"]),
     "grid": (

@@ -209,3 +209,13 @@ def test_bad_input(arguments: tuple[Any, ...], says: list[str]) -> None:
     with pytest.raises(rg.InputError) as caught:
         rg.varlen(*arguments)
     assert all(part in str(caught.value) for part in says), caught.value
+
+
+def test_packed_rows_count_from_their_own_start_unless_told():
+    """The queries are the last ones of their own packing: all five, or its last three."""
+    query, key, value = torch.randn(2, 5, 3), torch.randn(2, 11, 3), torch.randn(2, 11, 7)
+    pattern = rg.packed([3, 2], [4, 7])
+    whole = rg.attend(query, key, value, pattern)
+    torch.testing.assert_close(whole, rg.attend(query, key, value, pattern, query_start=0), rtol=0, atol=0)
+    torch.testing.assert_close(rg.attend(query[:, 2:], key, value, pattern), whole[:, 2:])
+    torch.testing.assert_close(whole[:, 3:], rg.attend(query[:, 3:], key[:, 4:], value[:, 4:], rg.causal()))

@@ -11,6 +11,7 @@ from regard.errors import InputError
 from regard.parts import Partial
 from regard.planning import solve
 from regard.problem import pose
+from regard.problem.door import settled
 from regard.rule import Rule, as_rule
 from regard.terms.tree import Term
 
@@ -135,7 +136,8 @@ def weights(
     for low, high in _runs(rows, whole.queries):
         some = query[..., low:high, :]
         problem = pose(some, key, None, rule, query_start=first + low, key_start=key_start, seed=whole.seed)
-        made.append(problem.shaped(tiled.weights(problem)))
+        with settled(query.device):
+            made.append(problem.shaped(tiled.weights(problem)))
     return torch.cat(made, -2)
 
 
@@ -158,7 +160,8 @@ def steps(
     Returns: `Steps`, its tensors in the leading dimensions of the inputs.
     """
     problem = pose(query, key, value, rule, query_start=query_start, key_start=key_start, seed=seed)
-    return reference.steps(problem)
+    with settled(query.device):
+        return reference.steps(problem)
 
 
 def _runs(rows: Tensor | list[int] | None, queries: int) -> list[tuple[int, int]]:
@@ -167,7 +170,7 @@ def _runs(rows: Tensor | list[int] | None, queries: int) -> list[tuple[int, int]
         return [(0, queries)]
     runs: list[tuple[int, int]] = []
     for row in torch.as_tensor(rows).flatten().tolist():
-        if not isinstance(row, int) or not -queries <= row < queries:
+        if not isinstance(row, int) or isinstance(row, bool) or not -queries <= row < queries:
             raise InputError(f"rows must be integers from 0 to {queries - 1}, got {row}")
         row %= queries
         if runs and runs[-1][1] == row:

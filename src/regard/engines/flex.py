@@ -17,6 +17,7 @@ from regard.parts import Partial
 from regard.problem import Problem
 from regard.terms import bias as biases
 from regard.terms.normalize import Softmax
+from regard.terms.pattern.graph import Edges
 from regard.terms.score import Dot, Score, Softcap
 
 __all__ = ["compute", "refusal"]
@@ -36,6 +37,8 @@ def refusal(problem: Problem) -> str | None:
         return f"its normalizer is softmax, not {rule.normalize!r}"
     if any(isinstance(part, biases.Edges) for part in _parts(rule.bias)):
         return "it has no lookup of edges"
+    if problem.said.pattern is not None and any(isinstance(part, Edges) for part in problem.said.pattern.within()):
+        return "compiling a graph's lookup of edges takes it minutes"
     if problem.dropout:
         return "it has no dropout"
     if not (problem.queries and problem.keys and problem.batch and problem.heads):

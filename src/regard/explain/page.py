@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from regard.explain import strip, table
 from regard.explain.story import Explanation
@@ -13,13 +14,14 @@ __all__ = ["page"]
 
 SHOWN_PRODUCTS = 6
 SHOWN_KEYS = 8
+NOTE = "Weights are not explanations: they say where this head looked, not why."
 
 
 def page(told: Explanation, terminal: Terminal) -> str:
     """The whole page, no line wider than the terminal."""
     parts = [_title, _heads, _text, _vectors, _products, _score, _weights, _sum, _checks]
     lines = [line for part in parts for line in (*part(told, terminal), "")]
-    lines.append(terminal.faint("Weights are not explanations: they say where this head looked, not why."))
+    lines += _wrapped(NOTE, terminal, faint=True, indent=0)
     return "\n".join(lines)
 
 
@@ -27,13 +29,15 @@ def _title(told: Explanation, terminal: Terminal) -> Iterator[str]:
     sizes = {len(row) for row in told.table}
     heads = f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)}–{max(sizes)}"
     kind = type(told.loaded.model).__name__
-    said = f"{told.loaded.name} ({kind}) · {len(told.table)} layers × {heads} heads · {len(told.tokens)} tokens"
+    said = f"{clip(Path(told.loaded.name).name, 24)} ({kind}) · {len(told.table)} layers × {heads} heads · {len(told.tokens)} tokens"
     yield terminal.bold(clip(said, terminal.columns))
     yield clip(f"rule   {told.rule}", terminal.columns)
     near = told.agreement
     whole = near.tokens == len(told.tokens)
     which = "regard in every layer" if whole else f"first {near.tokens} tokens: regard"
-    yield f"exact  {which} vs the model's own eager attention: {_tiny(near.difference)}"
+    first, *more = _wrapped(f"{which} vs the model's own eager attention: {_tiny(near.difference)}", terminal, indent=7)
+    yield "exact  " + first.lstrip()
+    yield from more
 
 
 def _heads(told: Explanation, terminal: Terminal) -> Iterator[str]:
@@ -92,7 +96,7 @@ def _vectors(told: Explanation, terminal: Terminal) -> Iterator[str]:
     turned = " (rotary positions applied)" if getattr(told.loaded.model.config, "rope_parameters", None) else ""
     yield _heading(f"1  q and k, {numbers.query.numel()} numbers each{turned}", terminal)
     for name, token, vector in (("q", query, numbers.query), ("k", key, numbers.key)):
-        some = " ".join(f"{value:+6.2f}" for value in vector[:5].tolist())
+        some = " ".join(f"{value:+6.2f}" for value in vector[: (terminal.columns - 44) // 7].tolist())
         yield f"   {name} of {pad(_quoted(token), 20)} {some} …  ‖{name}‖ {float(vector.norm()):.2f}"
 
 
@@ -132,7 +136,7 @@ def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
     yield _heading("4  softmax: w = exp(score − lse), lse = log Σ exp(score)", terminal)
     score = float(numbers.masked[key])
     yield f"   exp({score:+.3f} − {numbers.lse:.3f}) = {float(numbers.weights[key]):.4f}"
-    room = terminal.columns - 61
+    room = terminal.columns - 63
     yield terminal.faint(f"   {pad('key', 22)} {'score':>8} {'weight':>8}  {pad('', room)} {'average':>8} {'w·‖v‖':>8}")
     order = [place for place in _strongest(told) if numbers.visible[place]]
     most = float(numbers.weights.max()) or 1.0
@@ -163,10 +167,11 @@ def _checks(told: Explanation, terminal: Terminal) -> Iterator[str]:
     yield _heading("6  check", terminal)
     total = float(told.numbers.weights.double().sum())
     sink = " (a sink takes the rest)" if told.numbers.sink > 0 else ""
-    yield f"   Σw = {total:.6f}{sink} · Σ w·v differs from regard.attend by {_tiny(near.out)}"
+    yield from _wrapped(f"Σw = {total:.6f}{sink} · Σ w·v differs from regard.attend by {_tiny(near.out)}", terminal)
+    said = f"final hidden states by {_tiny(near.difference)}, the largest of them being {near.largest:.1f}"
     if near.weights is not None:
-        yield f"   these weights differ from the model's own eager attention by {_tiny(near.weights)}"
-    yield f"   final hidden states by {_tiny(near.difference)}, the largest of them being {near.largest:.1f}"
+        said = f"these weights by {_tiny(near.weights)}, {said}"
+    yield from _wrapped(f"from the model's own eager attention differ: {said}", terminal)
 
 
 def _strongest(told: Explanation) -> list[int]:
@@ -188,12 +193,15 @@ def _heading(said: str, terminal: Terminal) -> str:
     return terminal.bold(line) + terminal.faint(" " + "─" * max(0, terminal.columns - width(line) - 1))
 
 
-def _wrapped(said: str, terminal: Terminal, faint: bool = False) -> Iterator[str]:
-    """A sentence over as many lines as it needs, set in by three columns."""
-    line = ""
+def _wrapped(said: str, terminal: Terminal, faint: bool = False, indent: int = 3) -> Iterator[str]:
+    """A sentence over as many lines as it needs, set in."""
+    room = terminal.columns - indent
+    lines = [""]
     for piece in said.split(" "):
-        if line and width(line) + 1 + width(piece) > terminal.columns - 3:
-            yield "   " + (terminal.faint(line) if faint else line)
-            line = ""
-        line = f"{line} {piece}" if line else clip(piece, terminal.columns - 3)
-    yield "   " + (terminal.faint(line) if faint else line)
+        longer = f"{lines[-1]} {piece}".lstrip()
+        if width(longer) <= room:
+            lines[-1] = longer
+        else:
+            lines.append(clip(piece, room))
+    for line in filter(None, lines):
+        yield " " * indent + (terminal.faint(line) if faint else line)

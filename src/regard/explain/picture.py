@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from regard import plot
 from regard.errors import InputError
@@ -39,7 +39,8 @@ def picture(told: Explanation) -> tuple[Figure, list[str]]:
     labels, families, notes = _labels(told)
     choice, query = told.choice, told.choice.query
     ratios = (1, 1.5) if told.heat is not None else (1.1, 1)
-    above, below = made.subfigures(2, 1, height_ratios=ratios, squeeze=True)
+    halves: Any = made.subfigures(2, 1, height_ratios=ratios)
+    above, below = halves
     axes = above.subplots()
     if told.heat is not None:
         plot.links(axes, labels, told.numbers.weights, query, families)

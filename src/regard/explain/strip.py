@@ -34,7 +34,7 @@ class Cell:
 
 
 def lines(tokens: Tokens, weights: list[float], query: int, terminal: Terminal) -> Iterator[str]:
-    """Two lines a row: the tokens, the query in ‹›, and their weight in %. Of a long text only what matters is shown."""
+    """Two lines a row: the tokens, the query in ‹›, and their weight in %. Of a long text only what matters."""
     row: list[Cell] = []
     used = _INDENT
     for cell in _cells(tokens, weights, query):

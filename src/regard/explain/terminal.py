@@ -10,7 +10,7 @@ from typing import TextIO
 
 __all__ = ["Terminal", "bar", "clip", "is_wide", "pad", "shade", "width"]
 
-NARROWEST, WIDEST = 60, 100
+NARROWEST, WIDEST = 68, 100
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _SHADES = " ·░▒▓█"
 # Viridis at six places in the 256 colours: darker is less; what is written on them is light, then dark.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -16,7 +17,8 @@ from regard.problem.door import admit, alike, batched, leading, starts, transfor
 from regard.problem.leaves import Extent, global_leaf, local_leaf
 from regard.rule import Rule, as_rule
 from regard.terms.normalize import Softmax
-from regard.terms.pattern import Lists
+from regard.terms.pattern import Lists, Pattern
+from regard.terms.pattern.packing import Packed
 from regard.terms.pattern.ranges import Bits, Form
 from regard.terms.tree import Role, Term
 
@@ -27,8 +29,9 @@ __all__ = ["Problem", "pose"]
 class Problem:
     """One attention to compute: `query [batch, heads, queries, dim]`, `key`, `value [batch, kv_heads, keys, ·]`.
 
-    `said` is the rule as the user gave it; `rule` has its tensors settled: one batch axis, local positions, and no
-    pattern; `pattern` keeps its absolute positions.
+    `said` is the rule as the user gave it, its pattern in absolute positions; `rule` is the rest of it, its tensors
+    settled: one batch axis, local positions. `ranges` says for every query which key ranges it may see, in local
+    positions; None where every key is visible, and where `torch.func` follows the pattern.
     """
 
     query: Tensor
@@ -36,6 +39,7 @@ class Problem:
     value: Tensor
     said: Rule
     rule: Rule
+    ranges: Lists | None
     extent: Extent
     dropout: float
     seed: int
@@ -102,22 +106,12 @@ class Problem:
     @cached_property
     def transformed(self) -> bool:
         """Whether only plain operations may touch the tensors (`torch.func`, forward-mode AD)."""
-        return transformed([*self.tensors, *self.pattern_leaves])
-
-    @cached_property
-    def traced_pattern(self) -> bool:
-        """Whether the pattern's own tensors are followed by `torch.func`, so that no list can be made of them."""
-        return transformed(self.pattern_leaves)
+        return self.traced_pattern or transformed(self.tensors)
 
     @property
-    def pattern_leaves(self) -> list[Tensor]:
-        """The tensors of the pattern."""
-        return [] if self.said.pattern is None else self.said.pattern.leaves()
-
-    @cached_property
-    def ranges(self) -> Lists | None:
-        """For every query, the key ranges it may see, in local positions; None where every key is visible."""
-        return None if self.said.pattern is None else _lower(self)
+    def traced_pattern(self) -> bool:
+        """Whether the pattern's own tensors are followed by `torch.func`, so that no list can be made of them."""
+        return self.said.pattern is not None and self.ranges is None
 
     def with_tensors(self, tensors: Sequence[Tensor]) -> Problem:
         """The same problem with other numbers, in the order of `tensors`."""
@@ -162,9 +156,10 @@ def pose(
     said.score.check(query.shape[-1], key.shape[-1], query.shape[1])
     said.normalize.check(query.shape[1])
     extent = _extent(query, key, batch, query_start, key_start, said, parts)
-    return Problem(
-        query, key, value, *_settled(said, extent), extent, _dropout(dropout), _seed(seed, dropout, said), lead, parts
-    )  # fmt: skip
+    said, rest = _settled(said, extent)
+    ranges = None if said.pattern is None or transformed(said.pattern.leaves()) else _lower(said.pattern, extent)
+    chance = _dropout(dropout)
+    return Problem(query, key, value, said, rest, ranges, extent, chance, _seed(seed, chance, said), lead, parts)
 
 
 def _check_shapes(query: Tensor, key: Tensor, value: Tensor) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
@@ -202,10 +197,18 @@ def _extent(
             raise InputError(
                 f"partial needs query_start for {said!r}: parts of the keys don't tell where the queries stand"
             )
-        first_query = tuple(first + key.shape[2] - query.shape[2] for first in first_key)
+        own = _own_rows(said)
+        ends = (first + key.shape[2] for first in first_key) if own is None else (own,)
+        first_query = tuple(end - query.shape[2] for end in ends)
     else:
         first_query = starts("query_start", query_start, batch)
     return Extent(batch, query.shape[1], query.shape[2], key.shape[2], first_query, first_key, query.device)
+
+
+def _own_rows(said: Rule) -> int | None:
+    """Where the query rows end when a packing counts them on their own; None where they end with the keys."""
+    packings = [part for part in said.within() if isinstance(part, Packed)]
+    return max(packing.queries.documents.shape[-1] for packing in packings) if packings else None
 
 
 def _settled(said: Rule, extent: Extent) -> tuple[Rule, Rule]:
@@ -227,24 +230,23 @@ def _dropout(dropout: float) -> float:
 def _seed(seed: int | None, dropout: float, said: Rule) -> int:
     """The seed as given, or one draw of torch's generator where something random is asked for."""
     if seed is not None:
-        return int(seed)
+        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+            raise InputError(f"seed must be an int, got {seed!r}")
+        return operator.index(seed)
     if dropout or said.normalize.random:
         return int(torch.randint(2**62, ()).item())
     return 0
 
 
-def _lower(problem: Problem) -> Lists:
+def _lower(pattern: Pattern, extent: Extent) -> Lists:
     """Ranges in local positions; where offsets differ by batch entry, each distinct pair of offsets is lowered once."""
-    extent, pattern = problem.extent, problem.said.pattern
-    assert pattern is not None
     offsets = np.array(list(np.broadcast(extent.query_start, extent.key_start)), dtype=np.int64).reshape(-1, 2)
     distinct, which = np.unique(offsets, axis=0, return_inverse=True)
-    made = [
-        pattern.lower(
-            np.arange(query, query + problem.queries), (key, key + problem.keys), problem.batch, problem.heads
-        ).map(partial(_moved, by=-key))
-        for query, key in distinct.tolist()
-    ]
+    made = []
+    for query, key in distinct.tolist():
+        rows, keys = np.arange(query, query + extent.queries), (key, key + extent.keys)
+        lists = pattern.lower(rows, keys, math.prod(extent.batch), extent.heads)
+        made.append(lists.map(partial(_moved, by=-key)) if key else lists)
     return made[0] if len(made) == 1 else Lists.chosen(made, which.reshape(-1, 1))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor
 
 from regard.errors import InputError
@@ -14,6 +16,8 @@ def per_head(name: str, value: float | Tensor) -> float | Tensor:
     if isinstance(value, Tensor):
         check_tensor(name, value, (0, 1))
         return value
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        raise InputError(f"{name} needs a number or a tensor [heads], got {value}")
     return float(value)
 
 
@@ -33,6 +37,6 @@ def check_heads(name: str, value: object, heads: int) -> None:
 
 def check_tensor(name: str, value: object, ndims: tuple[int, ...]) -> None:
     """InputError unless the value is a tensor with one of these numbers of axes."""
-    if not isinstance(value, Tensor) or value.ndim not in ndims:
-        got = f"{value.ndim} axes" if isinstance(value, Tensor) else type(value).__name__
-        raise InputError(f"{name} must be a tensor of {' or '.join(map(str, ndims))} axes, got {got}")
+    if not isinstance(value, Tensor) or value.ndim not in ndims or not value.is_floating_point():
+        got = f"{value.ndim} axes of {value.dtype}" if isinstance(value, Tensor) else type(value).__name__
+        raise InputError(f"{name} must be a floating-point tensor of {' or '.join(map(str, ndims))} axes, got {got}")

@@ -8,7 +8,7 @@ to the rows, keys and heads of one tile without knowing which term it is.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -18,6 +18,10 @@ from typing_extensions import Self, dataclass_transform
 
 Role = str | None
 """`"batch"`, `"head"`, `"query"`, `"key"`, `"edge"`, or None for an axis that is never cut."""
+
+
+OTHER = "_children"
+"""Where a term made by `tree_map` keeps the names of its children when they have become anything but tensors."""
 
 
 class Term:
@@ -31,6 +35,8 @@ class Term:
 
     def children(self) -> dict[str, Any]:
         """The fields that hold tensors, terms or tuples of terms, by name."""
+        if OTHER in self.__dict__:
+            return {name: getattr(self, name) for name in self.__dict__[OTHER]}
         return {f.name: v for f in dataclasses.fields(self) if _is_child(v := getattr(self, f.name))}  # type: ignore[arg-type]
 
     def static(self) -> dict[str, Any]:
@@ -44,6 +50,14 @@ class Term:
         self.map(lambda leaf, roles: found.append(leaf) or leaf)  # type: ignore[func-returns-value]
         return found
 
+    def within(self) -> Iterator[Term]:
+        """This term and every term inside it."""
+        yield self
+        for child in self.children().values():
+            for part in child if isinstance(child, tuple) else (child,):
+                if isinstance(part, Term):
+                    yield from part.within()
+
     def map(self, change: Callable[[Tensor, tuple[Role, ...]], Tensor]) -> Self:
         """The same term with every tensor replaced by `change(tensor, roles)`, the roles as the class declares them."""
         changed = {name: self._map_child(name, value, change) for name, value in self.children().items()}
@@ -54,7 +68,7 @@ class Term:
             return change(value, self.roles.get(name, ()))
         if isinstance(value, tuple):
             return tuple(part.map(change) for part in value)
-        return value.map(change)
+        return value.map(change) if isinstance(value, Term) else value
 
     def with_children(self, children: Mapping[str, Any]) -> Self:
         """The same term with other children, put in without the checks of the constructor."""
@@ -102,6 +116,8 @@ def _unflatten(cls: type, values: Iterable[Any], context: Any) -> Any:
     new: Any = object.__new__(cls)
     for name, value in (*static, *zip(names, values, strict=True)):
         object.__setattr__(new, name, value)
+    if any(not _is_child(getattr(new, name)) for name in names):
+        object.__setattr__(new, OTHER, names)
     return new
 
 

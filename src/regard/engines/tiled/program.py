@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from regard.problem.door import settled
 from regard.terms.tree import Role, aligned
 from regard.tiling import Index, Tile
 
-__all__ = ["Output", "Program", "TileFunction"]
+__all__ = ["Output", "Program"]
 
 Roles = tuple[Role, ...]
 TileFunction = Callable[[Tile, Sequence[Tensor]], Sequence[Tensor | None]]
@@ -136,7 +137,9 @@ class _Remembered(Function):
         result: list[Tensor | None] = [None] * (len(tensors) + 1)
         if wanted and given:
             pulled = ctx.program.pullback(wanted, given).shaped(tensors, wanted)
-            for n, grad in zip(wanted, pulled([*tensors, *(grads[n] for n in given)]), strict=True):
+            with settled(tensors[0].device):
+                found = pulled([*tensors, *(grads[n] for n in given)])
+            for n, grad in zip(wanted, found, strict=True):
                 result[n + 1] = grad
         return tuple(result)
 

@@ -100,8 +100,11 @@ def alibi(slopes: Tensor | int | None = None) -> Alibi:
     """
     if isinstance(slopes, Tensor) and slopes.ndim != 1:
         raise InputError(f"alibi(slopes) needs a tensor [heads], got {list(slopes.shape)}")
-    if isinstance(slopes, int) and slopes < 1:
-        raise InputError(f"alibi(heads) needs at least one head, got {slopes}")
+    if slopes is not None and not isinstance(slopes, Tensor):
+        if isinstance(slopes, bool) or not isinstance(slopes, int):
+            raise InputError(f"alibi(slopes) needs a tensor [heads] or the number of heads, got {slopes}")
+        if slopes < 1:
+            raise InputError(f"alibi(heads) needs at least one head, got {slopes}")
     return Alibi(slopes)
 
 
@@ -115,8 +118,9 @@ def relative(table: Tensor) -> Relative:
 
     Source: Shaw et al. 2018, "Self-Attention with Relative Position Representations" (its scalar form).
     """
-    if not isinstance(table, Tensor) or table.ndim not in (1, 2) or table.shape[-1] % 2 == 0:
-        got = list(table.shape) if isinstance(table, Tensor) else type(table).__name__
+    right = isinstance(table, Tensor) and table.is_floating_point() and table.ndim in (1, 2)
+    if not right or table.shape[-1] % 2 == 0:
+        got = f"{table.dtype} {list(table.shape)}" if isinstance(table, Tensor) else type(table).__name__
         raise InputError(f"relative(table) needs [2r + 1] or [heads, 2r + 1], an odd number of distances, got {got}")
     return Relative(table)
 
@@ -134,21 +138,22 @@ def t5(table: Tensor, *, bidirectional: bool = True, max_distance: int = 128) ->
     Source: Raffel et al. 2020, "Exploring the Limits of Transfer Learning with a Unified Text-to-Text Transformer".
     """
     least = 4 if bidirectional else 2
-    if not isinstance(table, Tensor) or table.ndim not in (1, 2) or table.shape[-1] < least or table.shape[-1] % 2:
-        got = list(table.shape) if isinstance(table, Tensor) else type(table).__name__
+    right = isinstance(table, Tensor) and table.is_floating_point() and table.ndim in (1, 2)
+    if not right or table.shape[-1] < least or table.shape[-1] % 2:
+        got = f"{table.dtype} {list(table.shape)}" if isinstance(table, Tensor) else type(table).__name__
         raise InputError(
             f"t5(table) needs [buckets] or [heads, buckets], an even number ≥ {least} of buckets, got {got}"
         )
-    if max_distance <= table.shape[-1] // (4 if bidirectional else 2):
+    if not max_distance > table.shape[-1] // (4 if bidirectional else 2):
         raise InputError(f"t5(max_distance) must lie beyond the exact buckets, got {max_distance}")
     return Bucketed(table, bidirectional, max_distance)
 
 
 def _slopes(heads: int) -> list[float]:
     """The paper's: 2^(−8h/n) for a power of two n; else those of the power below, then every second of the next."""
-    power = 2 ** math.floor(math.log2(heads))
+    power = 2 ** math.floor(math.log2(max(1, heads)))
     first = [2 ** (-8 * (h + 1) / power) for h in range(power)]
-    return first + [2 ** (-4 * (2 * h + 1) / power) for h in range(heads - power)]
+    return (first + [2 ** (-4 * (2 * h + 1) / power) for h in range(heads - power)])[:heads]
 
 
 def _check_table(name: str, table: Tensor, heads: int) -> None:

@@ -4,14 +4,13 @@ Three kinds, by what can be said from a part of the keys: softmax parts merge th
 parts (sigmoid, relu) add up, and row-wise ones (sparsemax, entmax, top-k, hard) need the whole row.
 """
 
-from regard.terms.normalize.base import NOTHING, Draw, Normalize
+from regard.terms.normalize.base import NOTHING, Normalize
 from regard.terms.normalize.exponential import Softmax, softmax, visible_share
 from regard.terms.normalize.pointwise import Relu, Sigmoid, relu, sigmoid
 from regard.terms.normalize.rowwise import Entmax15, Hard, Sparsemax, TopK, entmax15, hard, sparsemax, top_k
 
 __all__ = [
     "NOTHING",
-    "Draw",
     "Entmax15",
     "Hard",
     "Normalize",

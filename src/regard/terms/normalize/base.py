@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regard.terms.tree import Term
 
-__all__ = ["NOTHING", "Draw", "Normalize"]
+__all__ = ["NOTHING", "Normalize"]
 
 
 Draw = Callable[[], Tensor]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import ClassVar
 
 import torch
@@ -91,10 +92,10 @@ class Hard(Normalize):
     random: ClassVar[bool] = True
 
     def weights(self, scores: Tensor, draw: Draw) -> Tensor:
-        noisy = scores - (-draw().to(scores.dtype).log()).log()
+        noisy = scores - (-draw().log()).log().to(scores.dtype)
         soft = Softmax().weights(noisy / self.temperature, draw)
         chosen = _first(noisy.detach(), 1) & (noisy > NOTHING)
-        return chosen.to(soft.dtype) + soft - soft.detach()
+        return chosen.to(soft.dtype) + (soft - soft.detach())
 
     def __repr__(self) -> str:
         return f"hard({self.temperature:g})"
@@ -130,9 +131,9 @@ def top_k(k: int) -> TopK:
 
     Source: Gupta et al. 2021, "Memory-efficient Transformers via Top-k Attention".
     """
-    if k < 1:
-        raise InputError(f"top_k(k) needs k ≥ 1, got {k}")
-    return TopK(int(k))
+    if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
+        raise InputError(f"top_k(k) needs a whole number k ≥ 1, got {k}")
+    return TopK(operator.index(k))
 
 
 def hard(temperature: float = 1.0) -> Hard:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -83,4 +85,6 @@ def additive(
     check_tensor("additive's W", query_weight, (2, 3))
     check_tensor("additive's U", key_weight, (2, 3))
     check_tensor("additive's v", vector, (1, 2))
+    if negative_slope is not None and not math.isfinite(negative_slope):
+        raise InputError(f"additive(negative_slope) needs a finite number or None, got {negative_slope}")
     return Additive(query_weight, key_weight, vector, negative_slope, per_head("additive(scale)", scale))
