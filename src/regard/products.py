@@ -9,6 +9,7 @@ NaN and ∞ included, reaches neither a result nor a gradient: `0 · NaN` is nev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch import Tensor
 from torch.autograd import Function
 
 __all__ = ["gather", "is_transformed", "pairs"]
+
+Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def pairs(left: Tensor, right: Tensor, visible: Tensor | None) -> Tensor:
@@ -32,17 +35,30 @@ def gather(weights: Tensor, values: Tensor, visible: Tensor | None) -> Tensor:
     return _Gather.apply(weights, values, visible)  # type: ignore[no-any-return, no-untyped-call]
 
 
-class _Pairs(Function):
-    generate_vmap_rule = True
+class _Bilinear(Function):
+    """A product of `left` and `right` over visible pairs: linear in each, so that tangents are products as well."""
 
-    @staticmethod
-    def forward(left: Tensor, right: Tensor, visible: Tensor) -> Tensor:
-        return torch.where(visible, left @ right.mT, 0)
+    generate_vmap_rule = True
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
         ctx.save_for_backward(*inputs)
         ctx.save_for_forward(*inputs)
+
+
+def _tangent(product: Product, ctx: Any, to_left: Tensor | None, to_right: Tensor | None) -> Tensor:
+    left, right, visible = ctx.saved_tensors
+    if to_left is None:
+        assert to_right is not None
+        return product(left, to_right, visible)
+    moved = product(to_left, right, visible)
+    return moved if to_right is None else moved + product(left, to_right, visible)
+
+
+class _Pairs(_Bilinear):
+    @staticmethod
+    def forward(left: Tensor, right: Tensor, visible: Tensor) -> Tensor:
+        return torch.where(visible, left @ right.mT, 0)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -52,30 +68,17 @@ class _Pairs(Function):
         return to_left, to_right, None
 
     @staticmethod
-    def jvp(ctx: Any, left_tangent: Tensor | None, right_tangent: Tensor | None, _: None) -> Tensor:
-        left, right, visible = ctx.saved_tensors
-        terms = []
-        if left_tangent is not None:
-            terms.append(pairs(left_tangent, right, visible))
-        if right_tangent is not None:
-            terms.append(pairs(left, right_tangent, visible))
-        return sum(terms[1:], terms[0])
+    def jvp(ctx: Any, to_left: Tensor | None, to_right: Tensor | None, _: None) -> Tensor:
+        return _tangent(pairs, ctx, to_left, to_right)
 
 
-class _Gather(Function):
-    generate_vmap_rule = True
-
+class _Gather(_Bilinear):
     @staticmethod
     def forward(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
         weights = torch.where(visible, weights, 0)
         if is_transformed(values) or not values.isfinite().all():
             return _careful(weights, values, visible)
         return weights @ values
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs)
-        ctx.save_for_forward(*inputs)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
@@ -85,14 +88,8 @@ class _Gather(Function):
         return to_weights, to_values, None
 
     @staticmethod
-    def jvp(ctx: Any, weights_tangent: Tensor | None, values_tangent: Tensor | None, _: None) -> Tensor:
-        weights, values, visible = ctx.saved_tensors
-        terms = []
-        if weights_tangent is not None:
-            terms.append(gather(weights_tangent, values, visible))
-        if values_tangent is not None:
-            terms.append(gather(weights, values_tangent, visible))
-        return sum(terms[1:], terms[0])
+    def jvp(ctx: Any, to_weights: Tensor | None, to_values: Tensor | None, _: None) -> Tensor:
+        return _tangent(gather, ctx, to_weights, to_values)
 
 
 def _careful(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
