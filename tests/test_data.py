@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from explain import small
 from regard import data
 from regard.errors import InputError, MissingError
 
@@ -31,11 +32,6 @@ def test_minilm() -> None:
 
 
 def test_a_directory(tmp_path: Path) -> None:
-    import sys
-
-    sys.path.insert(0, str(Path(__file__).parent / "explain"))
-    import small
-
     loaded = data.load(str(small.write(tmp_path, "llama")))
     assert loaded.positions == 64
     assert loaded.path == tmp_path

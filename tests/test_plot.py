@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from explain import small
 from regard import data, plot
 from regard.errors import MissingError
 from regard.explain import Explanation, explain, picture, save
-
-sys.path.insert(0, str(Path(__file__).parent / "explain"))
-import small
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import small
 
+from explain import small
 from regard import data
 from regard.explain import Explanation, Wish, explain
 

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-import small
 from wcwidth import wcswidth
 
+from explain import small
 from regard import data
 from regard.explain import Explanation, Terminal, Wish, explain, page, strip, table
 from regard.explain.terminal import bar, clip, pad, width
@@ -103,9 +103,7 @@ def test_long_texts_show_what_matters() -> None:
         ({"TERM": "dumb"}, True, False),
     ],
 )
-def test_colour(
-    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], is_terminal: bool, wanted: bool
-) -> None:
+def test_colour(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], is_terminal: bool, wanted: bool) -> None:
     for name in ("NO_COLOR", "FORCE_COLOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TERM", "xterm")

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
-import small
 import torch
 from torch import Tensor
 
 import regard as rg
+from explain import small
 from regard import data
 from regard.errors import InputError
-from regard.explain import Explanation, Wish, explain, report
+from regard.explain import Explanation, Terminal, Wish, explain, page, report
 
 
 def eager(told: Explanation) -> list[Tensor]:
@@ -145,3 +146,27 @@ def test_long_texts_are_compared_at_their_start(place: Path, monkeypatch: pytest
 
 def test_a_difference_does_not_hold(told: Explanation) -> None:
     assert not type(told.agreement)(1e-2, 1.0, 5, None, 0.0).holds
+
+
+@pytest.mark.parametrize("kind", ["albert", "gemma2", "gpt_oss"])
+def test_shared_layers_caps_windows_and_sinks(tmp_path: Path, kind: str) -> None:
+    told = explain(data.load(str(small.write(tmp_path, kind))), small.SENTENCE)
+    numbers, near, key = told.numbers, told.agreement, told.choice.key
+    assert len(told.table) == 3
+    assert near.holds
+    assert near.weights is not None
+    assert near.weights <= 1e-5
+    assert (numbers.cap is not None) == (kind == "gemma2")
+    assert (numbers.sink > 1e-4) == (kind == "gpt_oss")
+    weight = math.exp(float(numbers.masked[key]) - numbers.lse) * (1 - numbers.sink)
+    assert weight == pytest.approx(float(numbers.weights[key]), abs=1e-5)
+    if kind == "gpt_oss":
+        assert "on the sink" in page(told, Terminal())
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("bloom", "computes attention by itself"), ("t5", "an encoder and a decoder")]
+)
+def test_models_that_cannot_be_explained(tmp_path: Path, kind: str, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        explain(data.load(str(small.write(tmp_path, kind))), small.SENTENCE)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from regard.explain import strip, table
 from regard.explain.story import Explanation
-from regard.explain.terminal import Terminal, bar, clip, pad, width
+from regard.explain.terminal import Terminal, bar, clip, pad, percent, width
 from regard.explain.tokens import Token
 
 __all__ = ["page"]
@@ -29,15 +29,14 @@ def _title(told: Explanation, terminal: Terminal) -> Iterator[str]:
     sizes = {len(row) for row in told.table}
     heads = f"{min(sizes)}" if len(sizes) == 1 else f"{min(sizes)}–{max(sizes)}"
     kind = type(told.loaded.model).__name__
-    said = f"{clip(Path(told.loaded.name).name, 24)} ({kind}) · {len(told.table)} layers × {heads} heads · {len(told.tokens)} tokens"
-    yield terminal.bold(clip(said, terminal.columns))
-    yield clip(f"rule   {told.rule}", terminal.columns)
+    sizes_said = f"{len(told.table)} layers × {heads} heads · {len(told.tokens)} tokens"
+    name = clip(Path(told.loaded.name).name, 24)
+    yield terminal.bold(clip(f"{name} ({kind}) · {sizes_said}", terminal.columns))
+    yield from _labelled("rule", told.rule, terminal)
     near = told.agreement
     whole = near.tokens == len(told.tokens)
     which = "regard in every layer" if whole else f"first {near.tokens} tokens: regard"
-    first, *more = _wrapped(f"{which} vs the model's own eager attention: {_tiny(near.difference)}", terminal, indent=7)
-    yield "exact  " + first.lstrip()
-    yield from more
+    yield from _labelled("exact", f"{which} vs the model's own eager attention: {_tiny(near.difference)}", terminal)
 
 
 def _heads(told: Explanation, terminal: Terminal) -> Iterator[str]:
@@ -45,7 +44,11 @@ def _heads(told: Explanation, terminal: Terminal) -> Iterator[str]:
     yield _heading("Which head", terminal)
     yield from _wrapped(told.reach.formula, terminal)
     if choice.matches:
-        where = f"; here i is {_quoted(told.tokens[choice.query])}, which you named"
+        named = _quoted(told.tokens[choice.query])
+        count = len(choice.matches)
+        where = (
+            f"; here i is {named}, which you named" if count < 2 else f"; here the best of the {count} i that you named"
+        )
     else:
         words = sum(token.word >= 0 for token in told.tokens.each)
         where = "" if told.measured >= words else f"; measured at {told.measured} of {words} tokens, evenly spaced"
@@ -78,12 +81,12 @@ def _text(told: Explanation, terminal: Terminal) -> Iterator[str]:
     weights = told.numbers.weights
     special = sum(float(weights[token.index]) for token in told.tokens.each if token.kind == "special")
     marks = sum(float(weights[token.index]) for token in told.tokens.each if token.kind == "mark")
-    said = [f"on special tokens {special:.1%}"] * any(token.kind == "special" for token in told.tokens.each)
-    said += [f"on punctuation {marks:.1%}"]
-    said += [f"on itself {float(weights[query.index]):.1%}"]
-    said += [f"on the sink {told.numbers.sink:.1%}"] * (told.numbers.sink > 0)
+    said = [f"on special tokens {percent(special)}"] * any(token.kind == "special" for token in told.tokens.each)
+    said += [f"on punctuation {percent(marks)}"]
+    said += [f"on itself {percent(float(weights[query.index]))}"]
+    said += [f"on the sink {percent(told.numbers.sink)}"] * (told.numbers.sink > 0)
     if told.choice.asked.rule.pattern is not None and float(weights[0]) > 0 and told.tokens[0].kind != "special":
-        said.append(f"on the first token {float(weights[0]):.1%}")
+        said.append(f"on the first token {percent(float(weights[0]))}")
     yield from _wrapped(" · ".join(said), terminal)
     unknown = sum(token.kind == "unknown" for token in told.tokens.each)
     if unknown:
@@ -111,8 +114,8 @@ def _products(told: Explanation, terminal: Terminal) -> Iterator[str]:
         yield f"   d {dim:<4} {q:+8.3f} × {k:+8.3f}  = {product:+9.3f}   {bar(abs(product) / most, room).rstrip()}"
     rest = numbers.raw - sum(float(numbers.products[dim]) for dim in order)
     count = numbers.products.numel() - len(order)
-    yield f"   {pad(f'the rest, {count} dimensions', 28)} {rest:+9.3f}"
-    yield f"   {pad('q · k', 28)} {numbers.raw:+9.3f}"
+    yield f"   {pad(f'the rest, {count} dimensions', 29)} {rest:+9.3f}"
+    yield f"   {pad('q · k', 29)} {numbers.raw:+9.3f}"
 
 
 def _score(told: Explanation, terminal: Terminal) -> Iterator[str]:
@@ -125,17 +128,16 @@ def _score(told: Explanation, terminal: Terminal) -> Iterator[str]:
         yield f"   capped: {numbers.cap:g} · tanh(score / {numbers.cap:g}) = {float(numbers.score[key]):+.3f}"
     bias = "none in this rule" if numbers.bias is None else f"{float(numbers.bias[key]):+.3f}"
     hidden = int((~numbers.visible).sum())
-    mask = (
-        f"{len(told.tokens) - hidden} of {len(told.tokens)} keys may be looked at, {_quoted(told.tokens[key])} is one"
-    )
-    yield from _wrapped(f"bias: {bias} · mask: {mask}", terminal)
+    seen = f"{len(told.tokens) - hidden} of {len(told.tokens)}" if hidden else f"all {len(told.tokens)}"
+    yield from _wrapped(f"bias: {bias} · mask: {seen} keys may be looked at", terminal)
 
 
 def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
     numbers, key = told.numbers, told.choice.key
     yield _heading("4  softmax: w = exp(score − lse), lse = log Σ exp(score)", terminal)
     score = float(numbers.masked[key])
-    yield f"   exp({score:+.3f} − {numbers.lse:.3f}) = {float(numbers.weights[key]):.4f}"
+    left = f" × {1 - numbers.sink:.4f}, what the sink leaves," if numbers.sink else ""
+    yield f"   exp({score:+.3f} − {numbers.lse:.3f}){left} = {float(numbers.weights[key]):.4f}"
     room = terminal.columns - 63
     yield terminal.faint(f"   {pad('key', 22)} {'score':>8} {'weight':>8}  {pad('', room)} {'average':>8} {'w·‖v‖':>8}")
     order = [place for place in _strongest(told) if numbers.visible[place]]
@@ -145,13 +147,13 @@ def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
         label = pad(f"{place} {token.label}", 22)
         drawn = bar(weight / most, room)
         yield (
-            f"   {label} {float(numbers.masked[place]):+8.3f} {weight:>8.1%}  {drawn} "
-            f"{float(told.choice.average[place]):>8.1%} {weight * float(numbers.lengths[place]):>8.3f}"
+            f"   {label} {float(numbers.masked[place]):+8.3f} {percent(weight):>8}  {drawn} "
+            f"{percent(float(told.choice.average[place])):>8} {weight * float(numbers.lengths[place]):>8.3f}"
         )
     count = int(numbers.visible.sum()) - len(order)
     share = float(numbers.weights.sum()) - sum(float(numbers.weights[place]) for place in order)
     if count:
-        yield f"   {pad(f'rest: {count} key' + 's' * (count > 1), 22)} {'':>8} {abs(share):>8.1%}"
+        yield f"   {pad(f'rest: {count} key' + 's' * (count > 1), 22)} {'':>8} {percent(abs(share)):>8}"
     yield from _wrapped("average: what this head gives the key, over all words as queries", terminal, faint=True)
 
 
@@ -191,6 +193,13 @@ def _quoted(token: Token) -> str:
 def _heading(said: str, terminal: Terminal) -> str:
     line = clip(said, terminal.columns)
     return terminal.bold(line) + terminal.faint(" " + "─" * max(0, terminal.columns - width(line) - 1))
+
+
+def _labelled(label: str, said: str, terminal: Terminal) -> Iterator[str]:
+    """A word in the margin, and a sentence beside it."""
+    first, *more = _wrapped(said, terminal, indent=7)
+    yield pad(label, 7) + first.lstrip()
+    yield from more
 
 
 def _wrapped(said: str, terminal: Terminal, faint: bool = False, indent: int = 3) -> Iterator[str]:

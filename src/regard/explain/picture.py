@@ -88,8 +88,9 @@ def _caption(told: Explanation, notes: list[str]) -> str:
     near, weights = told.agreement, told.numbers.weights
     if told.heat is not None:
         thin = sum(float(weight) for weight in weights if weight < 1e-4)
+        small = f" and weights under 0.01 % ({thin:.2%} in all)" * (thin > 0)
         own = float(weights[told.choice.query])
-        hidden = f"Arcs leave out the query itself ({own:.1%}) and weights under 0.01 % ({thin:.2%} in all)."
+        hidden = f"Arcs leave out the query itself ({own:.1%}){small}."
     else:
         hidden = f"Weights under 0.001 % ({float(weights[weights < 1e-5].sum()):.2%} in all) lie on the axis."
     numbers = "" if not notes else " Tokens that no font here shows stand as #number."

@@ -73,8 +73,8 @@ class Reach:
         own = self.words[rows][:, None]
         word = torch.arange(count)
         far = ((own - word).abs() >= self.apart) & (word >= self.first)
-        found = summed.masked_fill(~far, 0.0).max(-1)
-        return found.values, found.indices
+        most, reached = summed.masked_fill(~far, 0.0).max(-1)
+        return most, reached
 
 
 def sampled(count: int, asked: list[int]) -> Tensor:
@@ -83,4 +83,5 @@ def sampled(count: int, asked: list[int]) -> Tensor:
         return torch.arange(count)
     starts = torch.linspace(0, count - _BLOCK, _BLOCKS).long()
     blocks = (starts[:, None] + torch.arange(_BLOCK)).flatten()
-    return torch.cat([blocks, torch.tensor(asked, dtype=torch.int64)]).unique()
+    rows: Tensor = torch.cat([blocks, torch.tensor(asked, dtype=torch.int64)]).unique()
+    return rows

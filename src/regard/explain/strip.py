@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from regard.explain.terminal import Terminal, clip, pad, width
+from regard.explain.terminal import Terminal, clip, pad, percent, width
 from regard.explain.tokens import Token, Tokens
 
 __all__ = ["lines"]
@@ -15,6 +15,7 @@ _LONGEST = 18
 _ALL = 160
 _AROUND, _TOP, _BESIDE = 8, 8, 3
 _SMALL = 4
+_TINTED = 0.05
 _LEVELS = " ▁▂▃▄▅▆▇█"
 
 
@@ -51,7 +52,8 @@ def _row(row: list[Cell], terminal: Terminal) -> Iterator[str]:
     below = " ".join(pad(cell.below, cell.columns) for cell in row)
     indent = " " * _INDENT
     yield indent + (above if terminal.colour else above.rstrip())
-    yield indent + below.rstrip()
+    if below.strip():
+        yield indent + below.rstrip()
 
 
 def _cells(tokens: Tokens, weights: list[float], query: int) -> Iterator[Cell]:
@@ -72,11 +74,11 @@ def _cell(token: Token, weight: float, most: float, is_query: bool) -> Cell:
     percent = round(100 * weight)
     level = _LEVELS[min(8, round(8 * weight / most))]
     below = f"{level}{percent}".strip() if percent else level.strip()
-    return Cell(f"‹{text}›" if is_query else text, below, weight / most if percent else 0.0, is_query)
+    return Cell(f"‹{text}›" if is_query else text, below, weight / most if weight / most >= _TINTED else 0.0, is_query)
 
 
 def _gap(weights: list[float], low: int, high: int) -> Cell:
-    return Cell(f"⋯ {high - low} tokens ⋯", f"{sum(weights[low:high]):.1%}", 0.0)
+    return Cell(f"⋯ {high - low} tokens ⋯", percent(sum(weights[low:high])), 0.0)
 
 
 def _runs(weights: list[float], query: int) -> list[tuple[int, int]]:

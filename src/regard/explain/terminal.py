@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TextIO
 
-__all__ = ["Terminal", "bar", "clip", "is_wide", "pad", "shade", "width"]
+__all__ = ["Terminal", "bar", "clip", "is_wide", "pad", "percent", "shade", "width"]
 
 NARROWEST, WIDEST = 68, 100
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -91,6 +91,11 @@ def bar(share: float, columns: int) -> str:
     eighths = round(min(max(share, 0.0), 1.0) * columns * 8)
     eighths = max(eighths, 1) if share > 0 else 0
     return pad("█" * (eighths // 8) + _EIGHTHS[eighths % 8].strip(), columns)
+
+
+def percent(share: float) -> str:
+    """A share in %, to a tenth; what is more than nothing never reads as 0."""
+    return "<0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def shade(share: float) -> str:
