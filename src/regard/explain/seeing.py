@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from regard.attention import steps, weights
 from regard.data import Loaded
 from regard.engines.reference import Steps
 from regard.errors import InputError
-from regard.huggingface import interface, serve
+from regard.huggingface import serve
+from regard.huggingface.interface import Call, watching
 from regard.rule import Rule
 
 __all__ = ["Asked", "Eager", "run", "run_eagerly"]
@@ -78,7 +79,12 @@ def run(loaded: Loaded, ids: Tensor, watch: Watch) -> Tensor:
             "try --model minilm or --model smollm2"
         )
     serve(loaded.model)
-    with _watched(watch), torch.inference_mode():
+    layers = count()
+
+    def told(call: Call) -> None:
+        watch(Asked(next(layers), call.query, call.key, call.value, call.rule, call.query_start, call.key_start))
+
+    with watching(told), torch.inference_mode():
         return _states(loaded, ids)
 
 
@@ -116,24 +122,3 @@ def _states(loaded: Loaded, ids: Tensor) -> Tensor:
     except (TypeError, AttributeError) as error:
         raise InputError(f"{loaded.name} is no model that reads text alone: {error}") from error
     return found
-
-
-@contextmanager
-def _watched(watch: Watch) -> Iterator[None]:
-    """While this is open, every `attend` that a model of transformers asks for is watched."""
-    names = vars(interface)
-    attend = names["attend"]
-    count = 0
-
-    def told(query: Tensor, key: Tensor, value: Tensor, rule: Rule, **options: Any) -> Tensor:
-        nonlocal count
-        watch(Asked(count, query, key, value, rule, options["query_start"], options["key_start"]))
-        count += 1
-        found: Tensor = attend(query, key, value, rule, **options)
-        return found
-
-    names["attend"] = told
-    try:
-        yield
-    finally:
-        names["attend"] = attend

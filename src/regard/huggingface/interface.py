@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +22,7 @@ from regard.terms.pattern import Pattern, causal, documents, window
 from regard.terms.pattern import mask as given
 from regard.terms.score import Score, dot, softcap
 
-__all__ = ["attention"]
+__all__ = ["Call", "attention", "watching"]
 
 UNDERSTOOD = (
     *("dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_bias"),
@@ -45,6 +47,32 @@ REFUSED = {
     "block_indices": "keys chosen by a model's own indexer reach regard only inside a mask",
     "sinks": "sink logits that differ by query are no term of the equation",
 }
+
+
+class Call(NamedTuple):
+    """What one attention layer asks for: tensors `[batch, heads, tokens, dim]`, the rule, and where they stand."""
+
+    module: nn.Module
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    rule: Rule
+    query_start: int
+    key_start: int
+    dropout: float
+
+
+_watcher: ContextVar[Callable[[Call], None] | None] = ContextVar("watcher", default=None)
+
+
+@contextmanager
+def watching(watcher: Callable[[Call], None]) -> Iterator[None]:
+    """While this is open, `watcher` is told of every call in this thread, before it is computed."""
+    before = _watcher.set(watcher)
+    try:
+        yield
+    finally:
+        _watcher.reset(before)
 
 
 class Terms(NamedTuple):
@@ -77,22 +105,28 @@ def attention(
         The output `[batch, queries, heads, value_dim]`, contiguous; and None, or where the caller collects them the
         weights `[batch, heads, queries, keys]` (without dropout; a sink's share is missing from them).
     """
-    _refuse_others(options)
-    terms = _terms(module, query, key, attention_mask, options)
-    sink = options.get("s_aux")
-    rule = Rule(
-        score=_score(options),
-        pattern=terms.pattern,
-        bias=terms.bias,
-        normalize=softmax(None if sink is None else sink.reshape(-1)),
-    )
-    start, first = terms.query_start, terms.key_start
-    dropout = float(options.get("dropout") or 0.0) if module.training else 0.0
-    out = attend(query, key, value, rule, query_start=start, key_start=first, dropout=dropout)
+    call = _asked(module, query, key, value, attention_mask, options)
+    watcher = _watcher.get()
+    if watcher is not None:
+        watcher(call)
+    start, first = call.query_start, call.key_start
+    out = attend(query, key, value, call.rule, query_start=start, key_start=first, dropout=call.dropout)
     out = out.transpose(1, 2).contiguous()
     if not (options.get("output_attentions") or capturing()):
         return out, None
-    return out, weights(query, key, rule, query_start=start, key_start=first).to(query.dtype)
+    return out, weights(query, key, call.rule, query_start=start, key_start=first).to(query.dtype)
+
+
+def _asked(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, options: Mapping[str, Any]
+) -> Call:
+    _refuse_others(options)
+    terms = _terms(module, query, key, mask, options)
+    sink = options.get("s_aux")
+    normalize = softmax(None if sink is None else sink.reshape(-1))
+    rule = Rule(_score(options), terms.pattern, terms.bias, normalize)
+    dropout = float(options.get("dropout") or 0.0) if module.training else 0.0
+    return Call(module, query, key, value, rule, terms.query_start, terms.key_start, dropout)
 
 
 def _refuse_others(options: Mapping[str, Any]) -> None:
