@@ -43,7 +43,7 @@ def every_engine(test: Callable[..., None]) -> Callable[..., None]:
         try:
             test(engine=engine, **given)
         except rg.EngineError as refused:
-            assert engine in ("sdpa", "flex"), refused
+            assert engine not in ("reference", "tiled"), refused
             assert re.search(r"can't compute .+: .+; engine=None picks one that can", str(refused))
 
     return wrapped
@@ -248,7 +248,7 @@ def test_pytorchs_own_kernel_leaks_so_these_tests_can_fail(kernel):
 
 def test_a_nan_query_makes_its_row_nan():
     for engine in ENGINES:
-        query, key, value = qkv()
+        query, key, value = (t.float() for t in qkv())
         query[0, 0, 3, 4] = NAN
         out = rg.attend(query, key, value, engine=engine)
         assert out[0, 0, 3].isnan().all()
@@ -263,12 +263,12 @@ def test_accumulation_and_dtypes(engine, dtype):
     assert (part.values.dtype, part.lse.dtype, part.out.dtype) == (wide, wide, dtype)
 
 
-def test_sums_of_halves_do_not_overflow():
+@every_engine
+def test_sums_of_halves_do_not_overflow(engine):
     """65504 is the largest float16; the scores pass it, the weights do not."""
     query, key = torch.full((1, 3, 64), 200.0, dtype=torch.float16), torch.full((1, 5, 64), 200.0, dtype=torch.float16)
     value = torch.arange(5, dtype=torch.float16)[None, :, None]
-    for engine in ENGINES:
-        assert rg.attend(query, key, value, engine=engine).tolist() == [[[2.0]] * 3]
+    assert rg.attend(query, key, value, engine=engine).tolist() == [[[2.0]] * 3]
 
 
 def test_a_sink_is_in_the_denominator_of_the_weights():

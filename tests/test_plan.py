@@ -44,13 +44,19 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], dict[str, str]]] = {
 }
 
 
+TAKEN_BY_NATIVE = ("plain", "causal", "window", "empty rows", "sink")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_every_engine_is_chosen_or_has_a_reason_and_the_reason_is_raised(name: str) -> None:
     make, options, refusals = CASES[name]
     rule, inputs = make(), tensors()
     made = rg.plan(*inputs, rule, **options)
     assert {made.engine, *made.reasons} == set(ENGINES) and made.engine not in made.reasons
-    assert made.engine == "tiled"
+    native = made.reasons.get("native", "")
+    assert made.engine == ("tiled" if native else "native")
+    assert bool(native) == (name not in TAKEN_BY_NATIVE)
+    refusals = {**refusals, **({"native": native} if native else {})}
     expected = rg.attend(*inputs, rule, **options)
     for engine, why in made.reasons.items():
         if any(said in why for said in SET_ASIDE):
@@ -84,7 +90,7 @@ def test_an_unknown_engine(engine: Any) -> None:
     for call in (rg.attend, rg.plan, rg.partial):
         with pytest.raises(rg.InputError) as caught:
             call(*tensors(), engine=engine)  # type: ignore[operator]
-        assert str(caught.value) == f"engine must be one of sdpa, flex, tiled, reference or None, got {engine!r}"
+        assert str(caught.value) == f"engine must be one of native, sdpa, flex, tiled, reference or None, got {engine!r}"
 
 
 # --------------------------------------------------------------------------------------------- the counts

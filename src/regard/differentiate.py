@@ -1,12 +1,13 @@
 """How gradients pass through an engine whose backward pass does not keep all of regard's promises.
 
-PyTorch's kernels let NaN leak from hidden pairs of the upstream gradient, and have no second derivatives; in these
-cases the gradient is computed again by the fallback engine that is given.
+Fused kernels let NaN leak from hidden pairs of the upstream gradient, and have no second derivatives; in these cases
+the gradient is computed again by the fallback engine that is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,59 +17,94 @@ from torch.autograd import Function
 from regard.parts import Partial
 from regard.problem import Problem
 
-__all__ = ["guarded"]
+__all__ = ["Engine", "guarded"]
 
 Compute = Callable[[Problem], Partial]
+Gradient = Callable[[Problem, Sequence[Tensor], Sequence[Tensor | None]], Sequence[Tensor | None]]
 
 
-def guarded(problem: Problem, compute: Compute, fallback: Compute) -> Partial:
-    """`compute`, with the gradient of `fallback` where its own would break a promise."""
+@dataclass(frozen=True)
+class Engine:
+    """How an engine computes a problem, beside it what its gradient needs; no gradient where autograd follows it."""
+
+    compute: Callable[[Problem], tuple[Partial, tuple[Tensor, ...]]]
+    gradient: Gradient | None = None
+
+
+def guarded(problem: Problem, engine: Engine, fallback: Compute) -> Partial:
+    """`engine`, with the gradient of `fallback` where its own would break a promise."""
     if not torch.is_grad_enabled() or not any(t.requires_grad for t in problem.tensors):
-        return compute(problem)
+        with torch.no_grad():
+            return engine.compute(problem)[0]
     made: list[Partial] = []
+    results = _Guarded.apply(problem, engine, fallback, made, *problem.tensors)  # type: ignore[no-untyped-call]
+    log_sum = results[1] if len(results) > 1 else None
+    sink = None if made[0].sink is None else problem.sink
+    return made[0].with_children({"values": results[0], "log_sum": log_sum, "sink": sink})
 
-    def parts(engine: Compute, tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        part = engine(problem.with_tensors(tensors))
-        made.append(part)
-        return (part.values,) if part.log_sum is None else (part.values, part.log_sum)
 
-    results = _Guarded.apply(parts, compute, fallback, *problem.tensors)  # type: ignore[no-untyped-call]
-    part = made[0]
-    sink = None if part.sink is None else problem.sink
-    return part.with_children({"values": results[0], "log_sum": results[1] if len(results) > 1 else None, "sink": sink})
+def _results(part: Partial) -> tuple[Tensor, ...]:
+    return (part.values,) if part.log_sum is None else (part.values, part.log_sum)
 
 
 class _Guarded(Function):
+    """One node of autograd: forward by the engine; backward by it where that is safe, else by the fallback."""
+
     @staticmethod
-    def forward(ctx: Any, parts: Any, compute: Compute, fallback: Compute, *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.parts, ctx.fallback = parts, fallback
-        ctx.save_for_backward(*tensors)
+    def forward(
+        ctx: Any, problem: Problem, engine: Engine, fallback: Compute, made: list[Partial], *tensors: Tensor
+    ) -> tuple[Tensor, ...]:
+        ctx.problem, ctx.engine, ctx.fallback = problem, engine, fallback
         ctx.set_materialize_grads(False)
-        with torch.enable_grad():
-            ctx.inside = tuple(t.detach().requires_grad_(t.requires_grad) for t in tensors)
-            ctx.results = parts(compute, ctx.inside)
-        return tuple(result.detach() for result in ctx.results)
+        if engine.gradient is None:
+            with torch.enable_grad():
+                ctx.inside = _leaves(tensors)
+                part, extra = engine.compute(problem.with_tensors(ctx.inside))
+            ctx.followed = _results(part)
+        else:
+            part, extra = engine.compute(problem)
+        made.append(part)
+        results = tuple(result.detach() for result in _results(part))
+        ctx.count = len(tensors)
+        ctx.save_for_backward(*tensors, *results, *extra)
+        return results
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        given = [(n, grad) for n, grad in enumerate(grads) if grad is not None]
         higher = torch.is_grad_enabled()
-        safe = not higher and all(bool(grad.isfinite().all()) for _, grad in given)
-        tensors = ctx.inside if safe else ctx.saved_tensors
-        with torch.enable_grad():
-            if not safe and not higher:
-                tensors = tuple(t.detach().requires_grad_(t.requires_grad) for t in tensors)
-            results = ctx.results if safe else ctx.parts(ctx.fallback, tensors)
-        wanted = [n for n, needed in enumerate(ctx.needs_input_grad[3:]) if needed]
-        found = torch.autograd.grad(
-            [results[n] for n, _ in given],
-            [tensors[n] for n in wanted],
-            [grad.to(results[n].dtype) for n, grad in given],
-            create_graph=higher,
-            allow_unused=True,
-            retain_graph=True,
-        )
-        result: list[Tensor | None] = [None] * (3 + len(tensors))
-        for n, grad in zip(wanted, found, strict=True):
-            result[3 + n] = grad
-        return tuple(result)
+        tensors, saved = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        safe = not higher and all(bool(grad.isfinite().all()) for grad in grads if grad is not None)
+        if not safe:
+            with torch.enable_grad():
+                inside = tensors if higher else _leaves(tensors)
+                again = _results(ctx.fallback(ctx.problem.with_tensors(inside)))[: len(grads)]
+            found = _pulled(again, inside, grads, higher)
+        elif ctx.engine.gradient is None:
+            found = _pulled(ctx.followed, ctx.inside, grads, False)
+        else:
+            found = ctx.engine.gradient(ctx.problem.with_tensors(tensors), saved, grads)
+        return (None, None, None, None, *found)
+
+
+def _leaves(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    return tuple(t.detach().requires_grad_(t.requires_grad) for t in tensors)
+
+
+def _pulled(
+    results: Sequence[Tensor], tensors: Sequence[Tensor], grads: Sequence[Tensor | None], higher: bool
+) -> list[Tensor | None]:
+    """The gradient of every tensor that wants one."""
+    given = [(result, grad.to(result.dtype)) for result, grad in zip(results, grads, strict=True) if grad is not None]
+    wanted = [n for n, tensor in enumerate(tensors) if tensor.requires_grad]
+    found: list[Tensor | None] = [None] * len(tensors)
+    pulled = torch.autograd.grad(
+        [result for result, _ in given],
+        [tensors[n] for n in wanted],
+        [grad for _, grad in given],
+        create_graph=higher,
+        retain_graph=True,
+        allow_unused=True,
+    )
+    for n, grad in zip(wanted, pulled, strict=True):
+        found[n] = grad
+    return found

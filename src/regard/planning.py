@@ -9,8 +9,8 @@ from types import MappingProxyType, ModuleType
 
 from torch import Tensor
 
-from regard.differentiate import guarded
-from regard.engines import flex, reference, sdpa, tiled
+from regard.differentiate import Engine, guarded
+from regard.engines import flex, native, reference, sdpa, tiled
 from regard.errors import EngineError, InputError
 from regard.parts import Partial
 from regard.problem import Problem, pose
@@ -22,9 +22,18 @@ from regard.tiling import tiles
 __all__ = ["Plan", "chosen", "plan", "solve"]
 
 ENGINES: Mapping[str, ModuleType] = MappingProxyType(
-    {"sdpa": sdpa, "flex": flex, "tiled": tiled, "reference": reference}
+    {"native": native, "sdpa": sdpa, "flex": flex, "tiled": tiled, "reference": reference}
 )
 """In order of preference."""
+
+GUARDED: Mapping[str, Engine] = MappingProxyType(
+    {
+        "native": Engine(native.compute, native.gradient),
+        "sdpa": Engine(lambda problem: (sdpa.compute(problem), ())),
+        "flex": Engine(lambda problem: (flex.compute(problem), ())),
+    }
+)
+"""Fused engines, whose backward passes need a fallback; autograd follows the others, and they keep every promise."""
 
 ACCELERATORS = {"sdpa": ("cuda", "mps", "xpu"), "flex": ("cuda", "xpu")}
 
@@ -137,9 +146,11 @@ def chosen(problem: Problem, engine: str | None) -> str:
 def solve(problem: Problem, engine: str | None) -> Partial:
     """Compute the problem with the engine that was named, or with the best one here."""
     name = chosen(problem, engine)
-    compute = ENGINES[name].compute
     with settled(problem.query.device):
-        return guarded(problem, compute, tiled.compute) if name in ACCELERATORS else compute(problem)
+        if name in GUARDED:
+            return guarded(problem, GUARDED[name], tiled.compute)
+        made: Partial = ENGINES[name].compute(problem)
+        return made
 
 
 def _refusal(problem: Problem, name: str) -> str | None:

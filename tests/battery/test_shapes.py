@@ -8,7 +8,10 @@ from members import numbers
 from torch import Tensor
 
 import regard as rg
-from regard.planning import ENGINES
+from regard.planning import ENGINES as ALL
+
+ENGINES = [name for name in ALL if name != "native"]
+"""The kernels are for float32: tests/battery/test_native.py."""
 
 LOCAL = rg.Rule(pattern=rg.causal() & rg.window(5), bias=rg.alibi())
 RULES = {"reference": LOCAL, "tiled": LOCAL, "flex": LOCAL, "sdpa": rg.Rule()}
@@ -83,7 +86,7 @@ def test_lengths_of_nothing(lead, queries, keys, engine, normalize):
     try:
         out = rg.attend(query, key, value, rule, engine=engine)
     except rg.EngineError as refused:
-        assert engine in ("sdpa", "flex"), refused
+        assert engine not in ("reference", "tiled"), refused
         return
     assert out.shape == (*lead, queries, 3)
     assert not out.any()

@@ -1,0 +1,35 @@
+#include "isa.hpp"
+
+#include <cstring>
+
+namespace regard {
+
+namespace {
+
+bool runs(const char* name) {
+#ifdef REGARD_X86
+    if (!std::strcmp(name, "avx512"))
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#endif
+    return !std::strcmp(name, "baseline");
+}
+
+constexpr Kernels ALL[] = {
+#ifdef REGARD_X86
+    {"avx512", avx512::forward, avx512::backward},
+    {"avx2", avx2::forward, avx2::backward},
+#endif
+    {"baseline", baseline::forward, baseline::backward},
+};
+
+}  // namespace
+
+const Kernels* kernels(const char* name) {
+    for (const Kernels& each : ALL)
+        if (runs(each.name) && (!*name || !std::strcmp(name, each.name))) return &each;
+    return nullptr;
+}
+
+}  // namespace regard

@@ -1,0 +1,121 @@
+// What a form says of a tile: nothing visible, everything, or which pairs.
+
+enum class Seen { nothing, some, everything };
+
+REGARD_INLINE uint64_t low_bits(int64_t count) { return count >= 64 ? ~uint64_t{0} : (uint64_t{1} << count) - 1; }
+
+// The first range of a row that ends after `key`.
+REGARD_INLINE int64_t first_range(const Form& form, int64_t row, int64_t key) {
+    int64_t begin = form.offsets[row], end = form.offsets[row + 1];
+    while (end - begin > 4) {
+        const int64_t middle = begin + (end - begin) / 2;
+        if (form.high[middle] <= key)
+            begin = middle + 1;
+        else
+            end = middle + 1;
+    }
+    while (begin < form.offsets[row + 1] && form.high[begin] <= key) ++begin;
+    return begin;
+}
+
+REGARD_INLINE Seen summed(const uint64_t* words, int64_t count, uint64_t whole) {
+    uint64_t every = whole, any = 0;
+    for (int64_t n = 0; n < count; ++n) every &= words[n], any |= words[n];
+    return any == 0 ? Seen::nothing : every == whole ? Seen::everything : Seen::some;
+}
+
+// Walks the keys of a block of query rows upwards: bit r of words[j] says whether row r sees key `key` + j.
+class Walk {
+   public:
+    Walk(const Form* form, int64_t first, int64_t rows, int64_t keys) : form_(form), first_(first), rows_(rows), keys_(keys) {
+        if (form_ && form_->offsets)
+            for (int64_t r = 0; r < rows_; ++r) at_[r] = form_->offsets[first_ + r];
+    }
+
+    // The first key at or after `key` that some row sees; `keys` where there is none.
+    int64_t next(int64_t key) {
+        if (!form_ || !form_->offsets) return key < keys_ ? key : keys_;
+        int64_t least = keys_;
+        for (int64_t r = 0; r < rows_; ++r) {
+            const int64_t end = form_->offsets[first_ + r + 1];
+            while (at_[r] < end && form_->high[at_[r]] <= key) ++at_[r];
+            if (at_[r] < end && form_->low[at_[r]] < least) least = form_->low[at_[r]];
+        }
+        return least < key ? key : least;
+    }
+
+    Seen look(int64_t key, int64_t width, uint64_t* words) {
+        if (!form_) return Seen::everything;
+        for (int64_t j = 0; j < width; ++j) words[j] = 0;
+        if (form_->offsets)
+            flip(key, width, words);
+        else
+            copy(key, width, words);
+        return summed(words, width, low_bits(rows_));
+    }
+
+   private:
+    // Each end of a range flips its row's bit from there on: a running XOR over the keys gives the words.
+    void flip(int64_t key, int64_t width, uint64_t* words) {
+        for (int64_t r = 0; r < rows_; ++r) {
+            const int64_t end = form_->offsets[first_ + r + 1];
+            while (at_[r] < end && form_->high[at_[r]] <= key) ++at_[r];
+            for (int64_t n = at_[r]; n < end && form_->low[n] < key + width; ++n) {
+                words[form_->low[n] > key ? form_->low[n] - key : 0] ^= uint64_t{1} << r;
+                if (form_->high[n] < key + width) words[form_->high[n] - key] ^= uint64_t{1} << r;
+            }
+        }
+        for (int64_t j = 1; j < width; ++j) words[j] ^= words[j - 1];
+    }
+
+    void copy(int64_t key, int64_t width, uint64_t* words) {
+        for (int64_t r = 0; r < rows_; ++r) {
+            const uint8_t* row = form_->words + (first_ + r) * form_->stride;
+            for (int64_t j = 0; j < width; ++j)
+                words[j] |= uint64_t{(row[(key + j) >> 3] >> (7 - ((key + j) & 7))) & 1u} << r;
+        }
+    }
+
+    const Form* form_;
+    int64_t first_, rows_, keys_;
+    int64_t at_[BLOCK];  // for each row, its first range that may still matter
+};
+
+// Bit j of words[r]: row `first` + r sees key `key` + j, for one block of keys.
+REGARD_APART Seen look_along(const Form* form, int64_t first, int64_t rows, int64_t key, int64_t width, uint64_t* words) {
+    const uint64_t whole = low_bits(width);
+    for (int64_t r = 0; r < rows; ++r) {
+        uint64_t word = 0;
+        if (!form) {
+            word = whole;
+        } else if (form->offsets) {
+            const int64_t end = form->offsets[first + r + 1];
+            for (int64_t n = first_range(*form, first + r, key); n < end && form->low[n] < key + width; ++n) {
+                const int64_t low = form->low[n] > key ? form->low[n] - key : 0;
+                const int64_t high = form->high[n] < key + width ? form->high[n] - key : width;
+                word |= low_bits(high) & ~low_bits(low);
+            }
+        } else {
+            const uint8_t* row = form->words + (first + r) * form->stride;
+            for (int64_t j = 0; j < width; ++j) word |= uint64_t{(row[(key + j) >> 3] >> (7 - ((key + j) & 7))) & 1u} << j;
+        }
+        words[r] = word;
+    }
+    return width < BLOCK ? (summed(words, rows, whole) == Seen::nothing ? Seen::nothing : Seen::some)
+                         : summed(words, rows, whole);
+}
+
+// The keys [low, high) between which a block of rows sees anything.
+static void reach(const Form& form, int64_t first, int64_t rows, int64_t keys, int64_t& low, int64_t& high) {
+    low = keys, high = 0;
+    if (!form.offsets) {
+        low = 0, high = keys;
+        return;
+    }
+    for (int64_t r = first; r < first + rows; ++r) {
+        const int64_t begin = form.offsets[r], end = form.offsets[r + 1];
+        if (begin == end) continue;
+        if (form.low[begin] < low) low = form.low[begin];
+        if (form.high[end - 1] > high) high = form.high[end - 1];
+    }
+}

@@ -1,0 +1,227 @@
+"""The CPU kernels against float64: every pattern, shapes of every kind, every instruction set, the same bits."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from members import BATCH, HEADS, KEYS, KV_HEADS, PATTERNS, QUERIES, numbers
+from test_battery import first_query
+from torch import Tensor
+
+import regard as rg
+from regard.engines import native
+
+
+def test_the_kernels_were_built():
+    query = torch.randn(1, 3, 5)
+    assert rg.plan(query, query, query).engine == "native"
+
+
+def run(inputs: list[Tensor], rule: object, engine: str, dtype: torch.dtype, **options: object) -> list[Tensor]:
+    leaves = [t.to(dtype).requires_grad_() for t in inputs]
+    out = rg.attend(*leaves, rule, engine=engine, **options)
+    upstream = numbers(*out.shape, seed=9).to(dtype)
+    return [out, *torch.autograd.grad(out, leaves, upstream)]
+
+
+def fused(inputs: list[Tensor], rule: object, **options: object) -> list[Tensor]:
+    """PyTorch's own fused kernel in float32, which takes the gradient from the output as ours does."""
+    leaves = [t.requires_grad_() for t in inputs]
+    visible = rg.steps(*leaves, rule, **options).visible
+    out = torch.nn.functional.scaled_dot_product_attention(*leaves, attn_mask=visible, enable_gqa=True)
+    return [out, *torch.autograd.grad(out, leaves, numbers(*out.shape, seed=9).float())]
+
+
+ROUNDINGS = 2 if os.environ.get(native.ISA) == "baseline" else 1
+"""Without a fused multiply-add every product rounds once more; PyTorch's float32, to compare with, has it."""
+
+
+def agree(inputs: list[Tensor], rule: object, **options: object) -> None:
+    """Against float64: at most 2 × (gradients 3 ×) the error of PyTorch's own float32, eager or fused, and a floor."""
+    inputs = [t.float() for t in inputs]
+    exact = run(inputs, rule, "reference", torch.float64, **options)
+    eager = run(inputs, rule, "reference", torch.float32, **options)
+    theirs = fused(inputs, rule, **options)
+    found = run(inputs, rule, "native", torch.float32, **options)
+    for n, (got, one, other, want) in enumerate(zip(found, eager, theirs, exact, strict=True)):
+        floor = 2 * ((want.float() + 0.3 - 0.3) - want.float()).abs().max().double()
+        off, their_off = (got - want).abs().max(), max((one - want).abs().max(), (other - want).abs().max())
+        assert off <= ROUNDINGS * (2 if n == 0 else 3) * their_off + floor, (n, off.item(), their_off.item())
+
+
+def inputs_of(queries: int, keys: int, dim: int, value_dim: int, heads: int = 6, kv_heads: int = 3, batch: int = 2):
+    shapes = (batch, heads, queries, dim), (batch, kv_heads, keys, dim), (batch, kv_heads, keys, value_dim)
+    return [numbers(*shape, seed=n, scale=3 if n == 0 else 1) for n, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_patterns(name):
+    agree(inputs_of(QUERIES, KEYS, 7, 5, HEADS, KV_HEADS, BATCH), PATTERNS[name](), query_start=first_query(name))
+
+
+LONG = {
+    "everything": rg.everything(),
+    "causal": rg.causal(),
+    "window": rg.causal() & rg.window(37),
+    "two-sided": rg.window(before=70, after=3),
+    "documents": rg.documents([1, 127, 130, 73]),
+    "strided": rg.strided(7),
+    "random": rg.mask(numbers(331, 331) > 0.5),
+    "few": rg.mask(numbers(2, 1, 331, 331) > 2.5),
+    "heads": rg.per_head(*[rg.causal() & rg.window(20 * h + 1) for h in range(6)]),
+    "batch": rg.per_batch(rg.causal(), rg.prefix(200)),
+    "lengths": rg.padding(torch.tensor([64, 331])),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+@pytest.mark.parametrize("queries", [331, 65, 1])
+def test_patterns_over_many_blocks(name, queries):
+    agree(inputs_of(queries, 331, 17, 23), LONG[name])
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3, 15, 16, 17, 40, 64, 80, 128, 256, 512])
+def test_dims(dim):
+    agree(inputs_of(67, 71, dim, 19, 2, 2, 1), rg.causal())
+    agree(inputs_of(67, 71, 19, dim, 2, 2, 1), rg.causal())
+
+
+@pytest.mark.parametrize("keys", [1, 2, 63, 64, 65, 127, 128, 129, 256, 257, 1025])
+def test_lengths(keys):
+    agree(inputs_of(3, keys, 16, 16, 4, 2, 1), None)
+    agree(inputs_of(keys, keys, 5, 7, 2, 1, 1), rg.causal())
+
+
+def test_strides_are_taken_as_they_are():
+    query, key, value = (t.float() for t in inputs_of(67, 71, 17, 23))
+    expected = rg.attend(query, key, value, rg.causal(), engine="native")
+    wide = torch.full((*key.shape[:-1], 34), float("nan"))
+    wide[..., ::2] = key
+    odd = (query.transpose(1, 2).contiguous().transpose(1, 2), wide[..., ::2], value.mT.contiguous().mT)
+    torch.testing.assert_close(rg.attend(*odd, rg.causal(), engine="native"), expected, rtol=0, atol=0)
+
+
+def test_parts_sinks_and_their_gradients():
+    query, key, value = (t.float() for t in inputs_of(67, 71, 17, 23))
+    sink = numbers(6).float().requires_grad_()
+    rule = rg.Rule(pattern=rg.causal(), normalize=rg.softmax(sink))
+
+    def result(engine: str, dtype: torch.dtype) -> list[Tensor]:
+        q, k, v = (t.to(dtype).requires_grad_() for t in (query, key, value))
+        s = sink.detach().to(dtype).requires_grad_()
+        whole = rg.Rule(pattern=rg.causal(), normalize=rg.softmax(s))
+        parts = [
+            rg.partial(q, k[..., low:high, :], v[..., low:high, :], whole, query_start=4, key_start=low, engine=engine)
+            for low, high in ((0, 13), (13, 71))
+        ]
+        merged = rg.merge(*parts)
+        loss = merged.out.square().sum() + merged.lse.square().sum()
+        return [merged.out, merged.lse, *torch.autograd.grad(loss, (q, k, v, s))]
+
+    assert rg.plan(query, key, value, rule).engine == "native"
+    for got, want in zip(result("native", torch.float32), result("reference", torch.float64), strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=2e-5 * max(1, want.abs().max().item()))
+
+
+def test_rows_of_nothing():
+    query, key, value = (t.float().requires_grad_() for t in inputs_of(67, 71, 17, 23))
+    seen = torch.ones(67, 71, dtype=torch.bool)
+    seen[5], seen[64:] = False, False
+    part = rg.partial(query, key, value, rg.mask(seen), query_start=0, engine="native")
+    assert (part.lse[..., [5, 64, 65, 66]] == -float("inf")).all()
+    assert not part.out[..., [5, 64, 65, 66], :].any()
+    part.out.sum().backward()
+    assert not query.grad[..., [5, 64, 65, 66], :].any()
+    assert all(t.grad.isfinite().all() for t in (query, key, value))
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_poison_goes_where_it_is_seen_and_nowhere_else(poison, where):
+    """With a pattern another engine takes over, and says so; without one every row sees everything."""
+    inputs = [t.float() for t in inputs_of(67, 71, 17, 23)]
+    inputs[where][0, 0, 3, 2] = poison
+    assert "NaN" in rg.plan(*inputs, rg.causal()).reasons["native"]
+    out = rg.attend(*inputs, engine="native")
+    clean = rg.attend(*inputs, engine="reference")
+    assert torch.equal(out.isnan().any(-1), clean.isnan().any(-1))
+
+
+def test_a_poisoned_gradient_takes_the_fallback():
+    inputs = [t.float().requires_grad_() for t in inputs_of(67, 71, 17, 23)]
+    upstream = torch.ones(2, 6, 67, 23)
+    upstream[..., 0, :] = float("nan")
+    found = torch.autograd.grad(rg.attend(*inputs, rg.causal(), engine="native"), inputs, upstream)
+    want = torch.autograd.grad(rg.attend(*inputs, rg.causal(), engine="tiled"), inputs, upstream)
+    for got, expected in zip(found, want, strict=True):
+        assert torch.equal(got.isnan(), expected.isnan())
+
+
+def test_second_derivatives_take_the_fallback():
+    def second(engine: str, dtype: torch.dtype) -> tuple[Tensor, ...]:
+        inputs = [t.to(dtype).requires_grad_() for t in inputs_of(13, 17, 7, 5)]
+        out = rg.attend(*inputs, rg.causal(), engine=engine).square().sum()
+        first = torch.autograd.grad(out, inputs, create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), inputs)
+
+    for got, want in zip(second("native", torch.float32), second("reference", torch.float64), strict=True):
+        torch.testing.assert_close(got.double(), want, rtol=0, atol=1e-4 * want.abs().max().item())
+
+
+def test_the_same_bits_for_any_threads_and_any_other_rows():
+    inputs = [t.float() for t in inputs_of(331, 331, 17, 23)]
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = run(inputs, rg.causal(), "native", torch.float32)
+        torch.set_num_threads(2)
+        two = run(inputs, rg.causal(), "native", torch.float32)
+        again = run(inputs, rg.causal(), "native", torch.float32)
+    finally:
+        torch.set_num_threads(before)
+    for a, b, c in zip(one, two, again, strict=True):
+        assert torch.equal(a, b)
+        assert torch.equal(b, c)
+    alone = rg.attend(*(t[1:, :2] if n == 0 else t[1:, :1] for n, t in enumerate(inputs)), rg.causal(), engine="native")
+    assert torch.equal(alone, one[0][1:, :2])
+
+
+@pytest.mark.parametrize("isa", ["avx512", "avx2", "baseline"])
+def test_every_instruction_set(isa):
+    """In a process of its own, for the set is chosen once."""
+    asking = f"import torch; from regard import _native; _native.Engine('{isa}')"
+    there = subprocess.run([sys.executable, "-c", asking], capture_output=True, check=False)
+    if there.returncode:
+        pytest.skip(f"this processor does not run {isa}")
+    chosen = "test_dims or test_lengths or test_patterns_over_many_blocks or same_bits or rows_of_nothing"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__, "-k", chosen]
+    done = subprocess.run(command, env={**os.environ, native.ISA: isa}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_an_unknown_instruction_set_is_a_reason():
+    program = "import torch, regard as rg; q = torch.randn(1, 3, 5); print(rg.plan(q, q, q).reasons['native'])"
+    env = {**os.environ, native.ISA: "mmx"}
+    said = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True).stdout
+    assert "does not run REGARD_ISA=mmx" in said
+
+
+def test_one_openmp_runtime():
+    """PyTorch's and ours are one: two would each start threads of their own."""
+    with open("/proc/self/maps") as maps:
+        found = {line.split()[-1] for line in maps if "libgomp" in line or "libomp" in line or "libiomp" in line}
+    assert len(found) == 1
+
+
+def test_a_forked_child_uses_one_thread():
+    """OpenMP's threads are gone after a fork; the child neither hangs nor gives other bits."""
+    query = torch.randn(1, 4, 257, 16)
+    expected = rg.attend(query, query, query, rg.causal(), engine="native")
+    child = os.fork()
+    if not child:
+        os._exit(0 if torch.equal(rg.attend(query, query, query, rg.causal(), engine="native"), expected) else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
