@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3 || command -v python3.11)
 SENTENCE ?= The animal didn't cross the street because it was too tired.
 ARGS ?=
+export SENTENCE := $(value SENTENCE)
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -26,7 +27,7 @@ help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMPS)/demo $(STAMPS)/encoder  ## explain a sentence with a real model (SENTENCE="…" for your own)
-	@$(BIN)/regard explain "$(SENTENCE)" $(ARGS)
+	@$(BIN)/regard explain "$$SENTENCE" $(ARGS)
 
 test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the tests (ARGS="-k name" for some of them)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q $(ARGS)

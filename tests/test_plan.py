@@ -90,7 +90,9 @@ def test_an_unknown_engine(engine: Any) -> None:
     for call in (rg.attend, rg.plan, rg.partial):
         with pytest.raises(rg.InputError) as caught:
             call(*tensors(), engine=engine)  # type: ignore[operator]
-        assert str(caught.value) == f"engine must be one of native, sdpa, flex, tiled, reference or None, got {engine!r}"
+        assert (
+            str(caught.value) == f"engine must be one of native, sdpa, flex, tiled, reference or None, got {engine!r}"
+        )
 
 
 # --------------------------------------------------------------------------------------------- the counts

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -15,7 +17,6 @@ from regard.errors import InputError, MissingError, RegardError
 
 __all__ = ["main"]
 
-_FILES = (".txt", ".md", ".rst", ".py", ".json", ".csv", ".tsv", ".html", ".xml", ".log", ".tex")
 _PICTURES = (".png", ".svg", ".pdf")
 _SLOW = 1.0
 
@@ -35,7 +36,11 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         asked = parser.parse_args(words)
-        return _explain(asked)
+        if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the terminal has not is no reason to fail
+            sys.stdout.reconfigure(errors="replace")
+        code = _explain(asked)
+        sys.stdout.flush()
+        return code
     except RegardError as error:
         return _say(str(error), 2)
     except KeyboardInterrupt:
@@ -43,6 +48,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read the output has enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _say(f"the output can't be written: {error.strerror}", 2)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -133,7 +141,7 @@ def _explain(asked: argparse.Namespace) -> int:
         notes = []
         if picture is not None:
             progress("drawing")
-            notes = explain.save(told, picture)
+            notes = [*explain.save(told, picture), f"wrote {picture}"]
     print(explain.report(told) if asked.json else explain.page(told, explain.Terminal.of(sys.stdout)))
     for note in notes:
         print(f"regard: {note}", file=sys.stderr)
@@ -152,6 +160,8 @@ def _text(words: list[str]) -> str:
     if words == ["-"]:
         return _decoded(sys.stdin.buffer.read(), "standard input")
     if len(words) > 1:
+        if "-" in words or all(Path(word).is_file() for word in words):
+            raise InputError(f"explain reads one text, got {', '.join(words)}; name one file, or quote the sentence")
         return " ".join(words)
     said = words[0]
     if not said.strip():
@@ -168,7 +178,9 @@ def _text(words: list[str]) -> str:
             return _decoded(path.read_bytes(), said)
         except OSError as error:
             raise InputError(f"{said} can't be read: {error.strerror}") from error
-    if " " not in said and (path.suffix in _FILES or said.startswith(("/", "./", "../", "~/"))):
+    if not any(letter.isspace() for letter in said) and (
+        "/" in said or re.fullmatch(r"\.[A-Za-z]\w{1,4}", path.suffix)
+    ):
         raise InputError(f"there is no file {said}")
     return said
 

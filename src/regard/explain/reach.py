@@ -28,20 +28,23 @@ class Reach:
         apart: how far a word must be; 3 leaves out the word itself and two neighbours on each side, which position
             alone would predict.
         first: the first word that counts.
+        wordless: the text has no words, so that every token, special ones too, stands for one.
     """
 
     words: Tensor
     apart: int
     first: int
+    wordless: bool = False
 
     @staticmethod
     def of(tokens: Tokens, causal: bool) -> Reach:
         """The measure for a text: in one whose words are less than 3 apart, the next best distance."""
         words = tokens.words
-        if int(words.max()) < 0:  # nothing but marks: each stands for itself
+        wordless = int(words.max()) < 0
+        if wordless:
             words = torch.arange(len(tokens))
         first = 1 if causal and int(words.max()) > 1 else 0
-        return Reach(words, min(3, int(words.max()) - first), first)
+        return Reach(words, min(3, int(words.max()) - first), first, wordless)
 
     @property
     def formula(self) -> str:
@@ -53,6 +56,8 @@ class Reach:
     def meaning(self) -> str:
         """The measure in words, with what it leaves out."""
         far = "one word far away" if self.apart > 1 else "one word"
+        if self.wordless:
+            return f"the share of its weight that a token i sends to {far}; the text has no words: every token is one"
         parked = ", and the first word, which causal models park weight on" if self.first else ""
         return (
             f"the share of its weight that a word i sends to {far}; W is never a special token or punctuation{parked}"

@@ -62,18 +62,18 @@ class Tokens:
         return torch.tensor([token.word for token in self.each])
 
     def find(self, asked: str) -> list[int]:
-        """Where the token is that the user asks for, by its text or by its index.
+        """Where the token is that the user asks for: by its text, else by its index.
 
         Errors: InputError naming tokens that are there.
         """
         count = len(self)
-        if asked.lstrip("-").isdigit():
-            index = int(asked)
-            if not -count <= index < count:
-                raise InputError(f"--query {index} is not there: the text has tokens 0 to {count - 1}")
-            return [index % count]
         plain = asked.casefold().strip().lstrip("·#▁Ġ")
         found = [token.index for token in self.each if token.text.casefold() == plain]
+        if not found and asked.lstrip("-").isdecimal():
+            index = int(asked)
+            if not 0 <= index < count:
+                raise InputError(f"--query {index} is not there: the text has tokens 0 to {count - 1}")
+            return [index]
         if not found:
             listed = ", ".join(f"{token.index} {token.text}" for token in self.each[:_LISTED])
             more = f", … {count - _LISTED} more" if count > _LISTED else ""

@@ -116,4 +116,5 @@ def _is_dual(tensor: Tensor) -> bool:
 
 def untraced(function: F) -> F:
     """A function that `torch.compile` calls as it is, for it reads shapes and offsets as numbers."""
-    return torch.compiler.disable(function)  # type: ignore[no-any-return]
+    why = "regard reads shapes and offsets as numbers"
+    return torch.compiler.disable(function, reason=why)  # type: ignore[no-any-return]

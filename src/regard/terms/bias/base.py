@@ -68,7 +68,9 @@ def look_up(table: Tensor, index: Tensor) -> Tensor:
 def check_count(name: str, got: int, heads: int) -> None:
     """InputError unless a bias is for as many heads as there are."""
     if got != heads:
-        raise InputError(f"{name} is for {got} heads, the query has {heads}")
+        raise InputError(
+            f"{name} is for {got} heads, the query has {heads}; a tensor of one entry a head is [heads, …]"
+        )
 
 
 def _parts(bias: Bias) -> tuple[Bias, ...]:

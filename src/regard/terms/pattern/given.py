@@ -140,6 +140,10 @@ def padding(keys: Tensor | Sequence[int] | int) -> Pattern:
         if _booleans(keys, "padding").ndim == 0:
             raise InputError("padding must have shape [*batch, keys]; it got a single bool: give one for every key.")
         return Padding(keys)
+    if isinstance(keys, Tensor) and keys.ndim > 1 and keys.numel() and int(keys.min()) >= 0 and int(keys.max()) <= 1:
+        raise InputError(
+            "padding takes whole numbers as lengths; these are only 0 and 1, a mask: convert it with .bool()."
+        )
     return PaddingFrom(_length(keys, "padding"))
 
 
