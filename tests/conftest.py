@@ -8,9 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
-settings.register_profile("dev", deadline=None)
+settings.register_profile("search", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "dev")
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)

@@ -310,3 +310,32 @@ def test_a_named_engine_that_cannot_raises_its_reason_and_nothing_is_dropped():
     with pytest.raises(rg.EngineError, match="a bias would become an N×N tensor"):
         rg.attend(*qkv(), rule, engine="sdpa")
     assert rg.plan(*qkv(), rule).reasons["sdpa"] == "a bias would become an N×N tensor"
+
+
+@pytest.mark.parametrize("engine", ["reference", "tiled"])
+def test_a_bias_of_minus_infinity_hides_what_its_pair_holds(engine):
+    """Key 6 is behind −∞ for every row: NaN in it, or in the gradient of a row of nothing, reaches nothing."""
+    additive = torch.zeros(5, 7, dtype=torch.float64)
+    additive[:, 6], additive[2] = -INFINITY, -INFINITY
+    clean, upstream = qkv(), numbers(2, 3, 5, 13, seed=5)
+    dirty, grad = [t.clone() for t in clean], upstream.clone()
+    dirty[1][..., 6, :], dirty[2][..., 6, :], grad[..., 2, :] = NAN, NAN, NAN
+    rule = rg.bias.tensor(additive)
+    expected = run(clean, rule, engine, upstream, query_start=0)
+    for got, want in zip(run(dirty, rule, engine, grad, query_start=0), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("normalize", [rg.sparsemax(), rg.entmax15()])
+def test_thresholds_survive_a_shift_of_the_scores(normalize):
+    query, key, value = (t.float() for t in qkv())
+    far = rg.Rule(bias=rg.bias.keys(torch.full((7,), 1000.0)), normalize=normalize)
+    near = rg.weights(query, key, rg.Rule(normalize=normalize))
+    torch.testing.assert_close(rg.weights(query, key, far), near, rtol=0, atol=1e-4)
+    least = rg.Rule(bias=rg.bias.tensor(torch.full((7, 7), torch.finfo(torch.float32).min)), normalize=normalize)
+    torch.testing.assert_close(rg.attend(query, key, value, least), value.mean(-2, keepdim=True).expand(2, 3, 5, 13))
+
+
+def test_a_flat_partial_with_a_sink_keeps_its_shape():
+    query, key, value = (t[0, 0] for t in qkv())
+    assert rg.partial(query, key, value, rg.softmax(torch.zeros(1, dtype=torch.float64))).out.shape == (5, 13)

@@ -72,6 +72,9 @@ def test_pickles_are_refused(tmp_path: Path, name: str) -> None:
 def test_broken_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    with pytest.raises(InputError, match="holds no tokenizer"):
+        data.load(str(tmp_path))
+    (tmp_path / "vocab.txt").write_text("[UNK]\n[CLS]\n[SEP]\n[PAD]\n[MASK]\n")
     with pytest.raises(InputError, match="can't be read"):
         data.load(str(tmp_path))
 

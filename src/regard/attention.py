@@ -101,7 +101,10 @@ def partial(
     )  # fmt: skip
     part = solve(problem, engine)
     lse = None if part.log_sum is None else problem.shaped(part.log_sum)
-    return part.with_children({"values": problem.shaped(part.values), "log_sum": lse, "sink": part.sink})
+    sink = part.sink
+    if problem.lead is None and isinstance(sink, Tensor):
+        sink = sink.reshape(())
+    return part.with_children({"values": problem.shaped(part.values), "log_sum": lse, "sink": sink})
 
 
 def weights(

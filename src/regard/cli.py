@@ -98,7 +98,9 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layer", type=int, metavar="L", help="counted from 0; else the measure chooses")
     parser.add_argument("--head", type=int, metavar="H", help="counted from 0; else the measure chooses")
-    parser.add_argument("--query", metavar="TOKEN", help="the token that looks: its text, or its number from 0")
+    parser.add_argument(
+        "--query", metavar="TOKEN", help="the token that looks: its text, or its number from 0 (from -1 backwards)"
+    )
     parser.add_argument("--save", metavar="FILE", help="write a picture: .png, .svg or .pdf")
     parser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
     parser.epilog = f"""\
@@ -178,9 +180,9 @@ def _text(words: list[str]) -> str:
             return _decoded(path.read_bytes(), said)
         except OSError as error:
             raise InputError(f"{said} can't be read: {error.strerror}") from error
-    if not any(letter.isspace() for letter in said) and (
-        "/" in said or re.fullmatch(r"\.[A-Za-z]\w{1,4}", path.suffix)
-    ):
+    one_word = not any(letter.isspace() for letter in said)
+    from_root = said.startswith(("/", "./", "../", "~/"))
+    if one_word and (from_root or re.fullmatch(r"\.[A-Za-z]\w{1,4}", path.suffix)):
         raise InputError(f"there is no file {said}")
     return said
 

@@ -38,7 +38,9 @@ def _words(seed: int, stream: int, batch: Tensor, head: Tensor, query: Tensor, k
 
 def uniform(seed: int, stream: int, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
     """Numbers in (0, 1), float64: integer tensors that broadcast together → their broadcast shape."""
-    return (_words(seed, stream, batch, head, query, key).to(torch.float64) + 0.5) / 2**32
+    words = _words(seed, stream, batch, head, query, key)
+    wide = torch.float32 if words.device.type == "mps" else torch.float64
+    return (words.to(wide) + 0.5) / 2**32
 
 
 def keep(probability: float, seed: int, batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ A tile may be the whole problem (engine `reference`) or a block of rows against 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -53,17 +53,26 @@ class Weighed:
     masked: Tensor
     weights: Tensor
     lse: Tensor | None
+    visible: Tensor | None
 
 
 def weigh(rule: Rule, query: Tensor, key: Tensor, place: Place) -> Weighed:
     """score → cap → bias → pattern → normalize, the sink left out of the weights."""
+    bias = None if rule.bias is None else rule.bias.pairs(place.query, place.key)
+    place = replace(place, visible=_shown(place.visible, bias))
     query, key = _quiet(query, key, place.visible)
     score = rule.score.pairs(query, key, Meeting(place.visible))
-    bias = None if rule.bias is None else rule.bias.pairs(place.query, place.key)
     moved = score if bias is None else score + bias
     masked = moved if place.visible is None else torch.where(place.visible, moved, NOTHING)
     weights, lse = rule.normalize.part(masked, place.draw)
-    return Weighed(score, bias, masked, weights, lse)
+    return Weighed(score, bias, masked, weights, lse, place.visible)
+
+
+def _shown(visible: Tensor | None, bias: Tensor | None) -> Tensor | None:
+    """What pattern and bias leave to be seen: a bias of −∞ hides a pair as a pattern does."""
+    if bias is None or not (is_transformed(bias) or (bias == NOTHING).any()):
+        return visible
+    return bias != NOTHING if visible is None else visible & (bias != NOTHING)
 
 
 def attended(weights: Tensor, value: Tensor, place: Place) -> Tensor:

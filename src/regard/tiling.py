@@ -21,8 +21,8 @@ from regard.terms.tree import Role
 
 __all__ = ["Index", "Tile", "tiles"]
 
-Index = slice | Tensor
-"""A run of positions, or any of them."""
+Index = slice | np.ndarray[tuple[int], np.dtype[np.int64]]
+"""A run of positions, or any of them: an array, since `torch.func` would wrap a tensor made under it."""
 
 ROWS = 128
 FEWEST = 16
@@ -43,9 +43,10 @@ class Tile:
     query: slice
     key: Index
 
-    def at(self, role: Role) -> Index | None:
+    def at(self, role: Role) -> slice | Tensor | None:
         """The part of an axis that this tile takes, or None where it takes all of it."""
-        return getattr(self, role) if role in ("batch", "head", "kv_head", "query", "key") else None
+        index = getattr(self, role) if role in ("batch", "head", "kv_head", "query", "key") else None
+        return torch.from_numpy(index) if isinstance(index, np.ndarray) else index
 
     @property
     def pairs(self) -> int:
@@ -62,12 +63,12 @@ class Tile:
     def place(self) -> Place:
         """Where the tile stands, in absolute positions, and what is visible in it."""
         problem, device = self.problem, self.problem.query.device
-        query = problem.positions("query")[:, self.query]
-        key = problem.positions("key")[:, self.key]
-        query = query if query.shape[0] == 1 else query[self.batch]
-        key = key if key.shape[0] == 1 else key[self.batch]
-        batch = torch.arange(problem.batch, device=device)[self.batch]
-        head = torch.arange(problem.heads, device=device)[self.head]
+        query = problem.positions("query", _positions(self.query, device))
+        key = problem.positions("key", _positions(self.key, device))
+        query = query if query.shape[0] == 1 else query[self.at("batch")]
+        key = key if key.shape[0] == 1 else key[self.at("batch")]
+        batch = torch.arange(problem.batch, device=device)[self.at("batch")]
+        head = torch.arange(problem.heads, device=device)[self.at("head")]
         place = Place(
             query[:, None, :, None],
             key[:, None, None, :],
@@ -91,7 +92,8 @@ class Tile:
         which = _cut(_cut(lists.index, 0, self.batch), 1, self.head)
         used, place_of = np.unique(which, return_inverse=True)
         first, last = self.query.start, self.query.stop
-        columns = np.arange(problem.keys)[_numpy(self.key)]
+        key = self.key
+        columns = np.arange(key.start, key.stop) if isinstance(key, slice) else key
         forms = [lists.forms[form] for form in used]
         if all(form.pairs_in(first, last) == (last - first) * columns.size for form in forms):
             return None
@@ -101,6 +103,8 @@ class Tile:
 
 def tiles(problem: Problem, together: bool = False) -> Iterator[Tile]:
     """All tiles of a problem, row blocks in order; `together` keeps all batch entries and heads in one tile."""
+    if not (problem.batch and problem.heads):
+        return
     lists = None if problem.traced_pattern else problem.ranges
     kinds = _kinds(problem, lists)
     everyone = (slice(0, problem.batch), slice(0, problem.heads), tuple(range(len(lists.forms))) if lists else ())
@@ -178,7 +182,7 @@ def _whole_groups(problem: Problem, head: Index) -> Index:
     """A run of heads stays one only where it covers whole groups, so that their key heads are a run too."""
     group = problem.group
     if isinstance(head, slice) and (head.start % group or head.stop % group):
-        return torch.arange(head.start, head.stop)
+        return np.arange(head.start, head.stop)
     return head
 
 
@@ -209,7 +213,7 @@ def _index(columns: np.ndarray[tuple[int], np.dtype[np.int64]]) -> Index:
         return slice(0, 0)
     if columns[-1] - columns[0] + 1 == columns.size:
         return slice(int(columns[0]), int(columns[-1]) + 1)
-    return torch.from_numpy(columns)
+    return columns
 
 
 def _run(index: Index, first: int, last: int) -> Index:
@@ -217,14 +221,16 @@ def _run(index: Index, first: int, last: int) -> Index:
 
 
 def _length(index: Index, whole: int) -> int:
-    return len(range(*index.indices(whole))) if isinstance(index, slice) else index.numel()
+    return len(range(*index.indices(whole))) if isinstance(index, slice) else index.size
 
 
-def _numpy(index: Index) -> slice | np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return index if isinstance(index, slice) else index.numpy()
+def _positions(index: Index, device: torch.device) -> Tensor:
+    if isinstance(index, slice):
+        return torch.arange(index.start, index.stop, device=device)
+    return torch.from_numpy(index).to(device)
 
 
 def _cut(
     table: np.ndarray[tuple[int, int], np.dtype[np.int64]], axis: int, index: Index
 ) -> np.ndarray[tuple[int, int], np.dtype[np.int64]]:
-    return table if table.shape[axis] == 1 else table[(slice(None),) * axis + (_numpy(index),)]
+    return table if table.shape[axis] == 1 else table[(slice(None),) * axis + (index,)]

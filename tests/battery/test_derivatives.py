@@ -120,3 +120,30 @@ def test_second_derivative_of_an_engine_without_one(engine):
 
     for got, want in zip(second(engine), second("reference"), strict=True):
         torch.testing.assert_close(got, want, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        rg.global_tokens([7, 150]) | rg.window(4),
+        rg.edges(torch.tensor([[0, 30], [5, 7]])),
+        rg.blocks(8, torch.eye(38, dtype=torch.bool)),
+        rg.documents([100, 200]) & rg.causal(),
+    ],
+    ids=repr,
+)
+def test_transforms_of_patterns_with_gaps_and_tensors(pattern):
+    q = numbers(1, 2, 300, 4)
+    plain = q.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(rg.attend(plain, plain, plain, pattern).square().sum(), plain)
+    found = grad(lambda x: rg.attend(x, x, x, pattern).square().sum())(q)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("rule", CASES, ids=repr)
+def test_weights_under_transforms(rule):
+    q, k, _ = small()
+    torch.testing.assert_close(vmap(lambda a, b: rg.weights(a, b, rule))(q, k), rg.weights(q, k, rule))
+    plain = q.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(rg.weights(plain, k, rule).square().sum(), plain)
+    torch.testing.assert_close(grad(lambda x: rg.weights(x, k, rule).square().sum())(q), expected)

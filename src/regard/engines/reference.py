@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -83,7 +83,8 @@ def _all_pairs(problem: Problem) -> tuple[Rule, Place, Weighed]:
     dtype = problem.accumulate
     place = whole(problem)
     rule = problem.rule.map(lambda leaf, roles: leaf.to(dtype) if leaf.is_floating_point() else leaf)
-    return rule, place, weigh(rule, problem.query.to(dtype), problem.key.to(dtype), place)
+    weighed = weigh(rule, problem.query.to(dtype), problem.key.to(dtype), place)
+    return rule, replace(place, visible=weighed.visible), weighed
 
 
 def whole(problem: Problem) -> Place:

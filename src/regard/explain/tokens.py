@@ -71,9 +71,9 @@ class Tokens:
         found = [token.index for token in self.each if token.text.casefold() == plain]
         if not found and asked.lstrip("-").isdecimal():
             index = int(asked)
-            if not 0 <= index < count:
+            if not -count <= index < count:
                 raise InputError(f"--query {index} is not there: the text has tokens 0 to {count - 1}")
-            return [index]
+            return [index % count]
         if not found:
             listed = ", ".join(f"{token.index} {token.text}" for token in self.each[:_LISTED])
             more = f", … {count - _LISTED} more" if count > _LISTED else ""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from regard.errors import InputError
-from regard.terms.tree import Term, term
+from regard.terms.tree import Term, term, widest
 
 __all__ = ["LearnedPositions", "Rotary", "rotary", "sinusoidal"]
 
@@ -44,8 +44,8 @@ class Rotary(Term):
         return torch.cat((turned.to(vectors.dtype), vectors[..., self.dim :]), -1)
 
     def _angles(self, vectors: Tensor, start: int | Tensor) -> Tensor:
-        """position · base^(−2m/dim), `[positions, dim/2]` or `[..., 1, positions, dim/2]`, float64."""
-        step = torch.arange(0, self.dim, 2, device=vectors.device, dtype=torch.float64) / self.dim
+        """position · base^(−2m/dim), `[positions, dim/2]` or `[..., 1, positions, dim/2]`, in the widest floats."""
+        step = torch.arange(0, self.dim, 2, device=vectors.device, dtype=widest(vectors.device)) / self.dim
         place = torch.arange(vectors.shape[-2], device=vectors.device)
         if isinstance(start, Tensor) and start.ndim:
             if start.is_floating_point() or start.dtype == torch.bool:

@@ -102,7 +102,7 @@ def starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int,
             f"{name} must be an int or of shape {list(batch)}, one a batch entry, got {list(start.shape)}"
         ) from None
     values = tuple(int(value) for value in spread.flatten().tolist())
-    return values[:1] if len(set(values)) == 1 else values
+    return (values or (0,))[:1] if len(set(values)) <= 1 else values
 
 
 def transformed(tensors: Sequence[Tensor]) -> bool:

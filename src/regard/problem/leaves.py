@@ -35,7 +35,7 @@ class Extent:
 def global_leaf(leaf: Tensor, roles: tuple[Role, ...], extent: Extent) -> Tensor:
     """The tensor with exactly one batch axis (where it has any); its positions stay absolute."""
     if leaf.device != extent.device:
-        if leaf.ndim:
+        if leaf.ndim and (leaf.is_floating_point() or leaf.is_meta):
             raise InputError(f"a tensor of the rule is on {leaf.device}, query on {extent.device}; move it there")
         leaf = leaf.to(extent.device)
     if "batch" in roles:

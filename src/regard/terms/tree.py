@@ -67,7 +67,8 @@ class Term:
         if isinstance(value, Tensor):
             return change(value, self.roles.get(name, ()))
         if isinstance(value, tuple):
-            return tuple(part.map(change) for part in value)
+            changed = {id(part): part.map(change) for part in {id(part): part for part in value}.values()}
+            return tuple(changed[id(part)] for part in value)
         return value.map(change) if isinstance(value, Term) else value
 
     def with_children(self, children: Mapping[str, Any]) -> Self:
@@ -130,6 +131,11 @@ def _is_child(value: object) -> bool:
 def aligned(roles: tuple[Role, ...], ndim: int) -> tuple[Role, ...]:
     """What each of `ndim` axes stands for, when the last one stands for the last role."""
     return (None,) * (ndim - len(roles)) + roles[max(0, len(roles) - ndim) :]
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has no wider numbers."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def number(value: float | Tensor) -> str:

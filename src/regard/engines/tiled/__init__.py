@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
+import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from regard.engines.tiled.program import Output, Program, TileFunction
 from regard.equation import attended, weigh, with_sink
@@ -38,7 +41,8 @@ def weights(problem: Problem) -> Tensor:
     """`[batch, heads, queries, keys]`, a sink's share already taken."""
     shape = (problem.batch, problem.heads, problem.queries, problem.keys)
     whole = Output(shape, ("batch", "head", "query", "key"), problem.accumulate)
-    return _program(problem, _weigh, (whole,))(problem.tensors)[0]
+    program = _program(problem, _weigh, (whole,))
+    return (program.run_plainly if problem.transformed else program)(problem.tensors)[0]
 
 
 def _program(problem: Problem, function: TileFunction, outputs: tuple[Output, ...]) -> Program:
@@ -51,7 +55,7 @@ def _attend(tile: Tile, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
     """The equation for one tile: (query, key, value, leaves…) → values and, for softmax, lse."""
     query, key, value, *leaves = tensors
     weighed = weigh(tile.problem.rule.with_leaves(leaves), query, key, tile.place)
-    values = attended(weighed.weights, value, tile.place)
+    values = attended(weighed.weights, value, replace(tile.place, visible=weighed.visible))
     return (values,) if weighed.lse is None else (values, weighed.lse)
 
 
@@ -59,4 +63,15 @@ def _weigh(tile: Tile, tensors: Sequence[Tensor]) -> Sequence[Tensor | None]:
     """The weights of one tile: (query, key, value, leaves…) → weights."""
     query, key, _, *leaves = tensors
     rule = tile.problem.rule.with_leaves(leaves)
-    return (with_sink(rule, weigh(rule, query, key, tile.place)),)
+    weights = with_sink(rule, weigh(rule, query, key, tile.place))
+    return (_spread(weights, tile) if tile.problem.transformed else weights,)
+
+
+def _spread(weights: Tensor, tile: Tile) -> Tensor:
+    """The weights of a tile over all keys, so that blocks of rows can be put one under the other."""
+    keys = tile.problem.keys
+    if isinstance(tile.key, slice):
+        return pad(weights, (tile.key.start, keys - tile.key.stop))
+    return weights.new_zeros(*weights.shape[:-1], keys).index_copy(
+        -1, torch.from_numpy(tile.key).to(weights.device), weights
+    )

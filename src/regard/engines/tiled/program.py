@@ -17,7 +17,7 @@ from torch.autograd import Function
 
 from regard.problem.door import settled
 from regard.terms.tree import Role, aligned
-from regard.tiling import Index, Tile
+from regard.tiling import Tile
 
 __all__ = ["Output", "Program"]
 
@@ -157,7 +157,7 @@ def _picked(tensor: Tensor, axis: int, index: Tensor) -> Tensor:
 
 def _put(whole: Tensor, output: Output, tile: Tile, piece: Tensor) -> None:
     """Add a tile's result to its place; where nothing but one tile writes, `fill` is overwritten."""
-    picks: list[tuple[int, Index]] = []
+    picks: list[tuple[int, Tensor]] = []
     for axis, role in enumerate(aligned(output.roles, whole.ndim)):
         index = tile.at(role)
         if index is None or whole.shape[axis] == 1:

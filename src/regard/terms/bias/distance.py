@@ -9,7 +9,7 @@ from torch import Tensor
 
 from regard.errors import InputError
 from regard.terms.bias.base import Bias, check_count, look_up
-from regard.terms.tree import number, term
+from regard.terms.tree import number, term, widest
 
 __all__ = ["Alibi", "Bucketed", "Relative", "alibi", "relative", "t5"]
 
@@ -31,7 +31,7 @@ class Alibi(Bias):
             return self
         if self.slopes is not None:
             check_count("alibi(heads)", self.slopes, heads)
-        return Alibi(torch.tensor(_slopes(heads), dtype=torch.float64, device=device))
+        return Alibi(torch.tensor(_slopes(heads), dtype=widest(device), device=device))
 
     def __repr__(self) -> str:
         return f"alibi({'' if self.slopes is None else number(self.slopes)})"

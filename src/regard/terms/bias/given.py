@@ -47,7 +47,7 @@ class Edges(Bias):
             max=codes.shape[0] - 1
         )
         found = (codes[place] == wanted) & (key < stride)
-        return torch.where(found, look_up(self.values[..., order], place), 0)
+        return torch.where(found, look_up(self.values, order[place]), 0)
 
     def for_heads(self, heads: int, device: torch.device) -> Bias:
         if self.values.ndim == 2:

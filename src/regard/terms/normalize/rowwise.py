@@ -24,6 +24,7 @@ class Sparsemax(Normalize):
     whole_row: ClassVar[str | None] = "sparsemax finds one threshold for the whole row, which parts of it can't know"
 
     def weights(self, scores: Tensor, draw: Draw) -> Tensor:
+        scores = _from_top(scores)
         with torch.no_grad():
             down = _descending(scores)
             held = down.cumsum(-1)
@@ -46,11 +47,9 @@ class Entmax15(Normalize):
     whole_row: ClassVar[str | None] = "entmax15 finds one threshold for the whole row, which parts of it can't know"
 
     def weights(self, scores: Tensor, draw: Draw) -> Tensor:
-        half = scores / 2
+        half = _from_top(scores) / 2
         with torch.no_grad():
             down = _descending(half)
-            top = down[..., :1]
-            down = down - torch.where(top == NOTHING, 0, top)
             size = _counting(down)
             mean = down.cumsum(-1) / size
             spread = (down.square().cumsum(-1) / size - mean.square()) * size
@@ -149,6 +148,14 @@ def hard(temperature: float = 1.0) -> Hard:
     if not (temperature > 0 and math.isfinite(temperature)):
         raise InputError(f"hard(temperature) needs a temperature > 0, got {temperature}")
     return Hard(float(temperature))
+
+
+def _from_top(scores: Tensor) -> Tensor:
+    """The scores less the greatest of their row: what a shift leaves as it is must not round, nor overflow."""
+    if not scores.shape[-1]:
+        return scores
+    top = scores.detach().amax(-1, keepdim=True)
+    return scores - torch.where(top == NOTHING, 0, top)
 
 
 def _descending(scores: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from regard.errors import InputError
 from regard.terms.pattern.algebra import Pattern
 from regard.terms.pattern.build import crop, encode, tabulate, take, triples
-from regard.terms.pattern.checks import covered, dims, whole
+from regard.terms.pattern.checks import covered, dims, numbers, whole
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Form, Ints
 from regard.terms.pattern.reading import lookup, nowhere
@@ -91,7 +91,7 @@ class RandomBlocks(Pattern):
 
     def lower(self, rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
         covered("random_blocks", self.keys, rows, keys, "give it keys=, the length of the sequence")
-        chosen = self.chosen.detach().cpu().numpy()
+        chosen = numbers(self.chosen)
         low = chosen.ravel() * self.size
         block = triples(np.repeat(np.arange(len(chosen)), chosen.shape[1]), low, low + self.size, len(chosen), keys)
         return Lists.one(take(block, rows // self.size))

@@ -13,7 +13,7 @@ from torch import Tensor
 from regard.errors import InputError
 from regard.terms.pattern.ranges import Ints
 
-__all__ = ["covered", "dims", "integers", "lengths", "whole", "wholes"]
+__all__ = ["covered", "dims", "integers", "lengths", "numbers", "whole", "wholes"]
 
 
 def whole(value: Any, least: int, what: str) -> int:
@@ -65,6 +65,12 @@ def covered(what: str, size: int, rows: Ints, keys: tuple[int, int] | None = Non
     raise InputError(f"{what} holds {held}, but there are {came}: {advice or 'make it as long as the sequence'}.")
 
 
+def numbers(tensor: Tensor) -> np.ndarray[Any, Any]:
+    """A pattern's own tensor as an array, also inside of `torch.func`, which would wrap the result of `detach`."""
+    with torch._C._DisableFuncTorch():
+        return np.asarray(tensor.detach().cpu().numpy())
+
+
 def dims(tensor: Tensor, count: int, what: str, batch: int, heads: int | None = None) -> np.ndarray[Any, Any]:
     """A tensor as an array of `count` axes, the first batch and, where `heads` is given, the second heads.
 
@@ -72,8 +78,8 @@ def dims(tensor: Tensor, count: int, what: str, batch: int, heads: int | None = 
     """
     if tensor.ndim > count:
         raise InputError(f"{what} must have at most {count} axes here; it has shape {tuple(tensor.shape)}.")
-    array = tensor.detach().cpu().numpy()
-    array = array.reshape((1,) * (count - array.ndim) + array.shape)
+    found = numbers(tensor)
+    array: np.ndarray[Any, Any] = found.reshape((1,) * (count - found.ndim) + found.shape)
     counts = {"batch entries": batch} if heads is None else {"batch entries": batch, "heads": heads}
     for axis, (name, full) in enumerate(counts.items()):
         size = int(array.shape[axis])

@@ -9,7 +9,7 @@ from torch import Tensor
 from regard.errors import InputError
 from regard.terms.pattern.algebra import Pattern
 from regard.terms.pattern.build import compact, join, triples
-from regard.terms.pattern.checks import integers
+from regard.terms.pattern.checks import integers, numbers
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Form, Ints, chunks, pieces
 from regard.terms.pattern.reading import lookup, nowhere, rank
@@ -35,7 +35,7 @@ class Edges(Pattern):
         return found & (key >= 0) & (key < self.span)
 
     def lower(self, rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
-        codes = self.codes.detach().cpu().numpy()
+        codes = numbers(self.codes)
         begin = np.searchsorted(codes, rows * self.span)
         count = np.searchsorted(codes, (rows + 1) * self.span) - begin
         width = int(count.sum()) // max(1, rows.size) + 1

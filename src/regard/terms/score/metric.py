@@ -40,9 +40,11 @@ class Gaussian(Score):
 
     def pairs(self, query: Tensor, key: Tensor, over: Pairs) -> Tensor:
         # Any common shift leaves the distance as it is; the middle of the keys keeps the squares small.
-        middle = torch.where(key.isfinite(), key, 0).detach().mean((1, 2), keepdim=True) if key.numel() else 0
-        query, key = query - middle, key - middle
-        far = (key * key).sum(-1).repeat_interleave(query.shape[1] // key.shape[1], 1)[..., None, :]
+        group = query.shape[1] // key.shape[1]
+        if key.shape[2]:
+            middle = torch.where(key.isfinite(), key, 0).detach().mean(2, keepdim=True)
+            query, key = query - middle.repeat_interleave(group, 1), key - middle
+        far = (key * key).sum(-1).repeat_interleave(group, 1)[..., None, :]
         distance = (query * query).sum(-1, keepdim=True) + far - 2 * over.dot(query, key)
         return distance / (-2 * over_pairs(self.sigma) ** 2)
 
