@@ -33,7 +33,6 @@ REGARD_APART void differentiate_tile(const Problem& p, const KeyBlock& b, int64_
     const float* out_grad = p.out_grad.at(batch, head, first);
     const float factor = static_cast<float>(__builtin_fabs(p.scale) * 1.4426950408889634);
     const float scale = static_cast<float>(p.scale), sign = p.scale < 0 ? -1.0f : 1.0f;
-    const vi lane = lane_bits();
     // (x − middle) · factor − rest = log₂ p: what is near the row's lse keeps all its bits.
     float middle[QUERIES], rest[QUERIES];
     for (int64_t i = 0; i < rows; ++i) {
@@ -44,10 +43,9 @@ REGARD_APART void differentiate_tile(const Problem& p, const KeyBlock& b, int64_
     }
     multiply_long(rows, p.dim, query, p.query.row, p.query.column, b.key_lanes, b.power,
              [&](int64_t i, int64_t column, vf x) {
-                 vf power = exp2_of((x * sign - middle[i]) * factor - rest[i]);
-                 if (partly) power = shown(words[i], static_cast<int>(column), lane) ? power : vf{};
-                 store(b.power + i * BLOCK + column, power);
+                 store(b.power + i * BLOCK + column, exp2_of((x * sign - middle[i]) * factor - rest[i]));
              });
+    if (partly) hide(words, rows, 0, b.power);
     multiply_long(rows, p.value_dim, out_grad, p.out_grad.row, p.out_grad.column, b.value_lanes, b.slope,
              [&](int64_t i, int64_t column, vf x) {
                  const vf power = load(b.power + i * BLOCK + column);

@@ -10,13 +10,11 @@ struct QueryBlock {
 // A tile of products q_i · k_j, hidden pairs −∞.
 REGARD_APART void score_tile(const Problem& p, QueryBlock& b, int64_t batch, int64_t kv_head, int64_t key, int64_t width,
                        const uint64_t* words, bool partly) {
-    const vi lane = lane_bits();
-    const vf hidden = splat(-__builtin_inff());
     multiply_long(width, p.dim, p.key.at(batch, kv_head, key), p.key.row, p.key.column, b.query, b.score,
              [&](int64_t j, int64_t column, vf x) {
-                 if (partly) x = shown(words[j], static_cast<int>(column), lane) ? x : hidden;
                  store(b.score + j * BLOCK + column, x);
              });
+    if (partly) hide(words, width, -__builtin_inff(), b.score);
 }
 
 // Products to powers, their sums into total; all earlier sums shrink to the new top.

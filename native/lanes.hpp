@@ -28,6 +28,17 @@ REGARD_INLINE vi lane_bits() {
     return lane;
 }
 
+// The pairs of a tile that the words do not show become `value`. Apart from the products, whose registers it would take.
+REGARD_APART void hide(const uint64_t* words, int64_t rows, float value, float* tile) {
+    const vi lane = lane_bits();
+    const vf hidden = splat(value);
+    for (int64_t r = 0; r < rows; ++r)
+        for (int n = 0; n < BLOCK; n += REGARD_LANES) {
+            float* at = tile + r * BLOCK + n;
+            store(at, shown(words[r], n, lane) ? load(at) : hidden);
+        }
+}
+
 REGARD_INLINE int64_t lanes_up(int64_t size) { return (size + REGARD_LANES - 1) / REGARD_LANES * REGARD_LANES; }
 
 // Scratch memory of one thread, in floats, aligned to a cache line.

@@ -16,6 +16,7 @@ from torch.autograd import Function
 
 from regard.parts import Partial
 from regard.problem import Problem
+from regard.products import finite
 
 __all__ = ["Engine", "guarded"]
 
@@ -73,7 +74,7 @@ class _Guarded(Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         higher = torch.is_grad_enabled()
         tensors, saved = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        safe = not higher and all(bool(grad.isfinite().all()) for grad in grads if grad is not None)
+        safe = not higher and all(finite(grad) for grad in grads if grad is not None)
         if not safe:
             with torch.enable_grad():
                 inside = tensors if higher else _leaves(tensors)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from regard import counter
-from regard.products import gather, is_transformed, pairs
+from regard.products import finite, gather, is_transformed, pairs
 from regard.rule import Rule
 from regard.terms.normalize import NOTHING, Softmax, visible_share
 
@@ -133,9 +133,9 @@ def _quiet(query: Tensor, key: Tensor, visible: Tensor | None) -> tuple[Tensor, 
     if visible is None:
         return query, key
     visible = visible.expand(query.shape[0], query.shape[1], query.shape[2], key.shape[2])
-    if is_transformed(query) or not query.isfinite().all():
+    if is_transformed(query) or not finite(query):
         query = torch.where(visible.any(-1)[..., None], query, 0)
-    if is_transformed(key) or not key.isfinite().all():
+    if is_transformed(key) or not finite(key):
         seen = visible.unflatten(1, (key.shape[1], query.shape[1] // key.shape[1])).any(3).any(2)
         key = torch.where(seen[..., None], key, 0)
     return query, key

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-__all__ = ["gather", "is_transformed", "pairs"]
+__all__ = ["finite", "gather", "is_transformed", "pairs"]
 
 Product = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -76,7 +76,7 @@ class _Gather(_Bilinear):
     @staticmethod
     def forward(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
         weights = torch.where(visible, weights, 0)
-        if is_transformed(values) or not values.isfinite().all():
+        if is_transformed(values) or not finite(values):
             return _careful(weights, values, visible)
         return weights @ values
 
@@ -103,6 +103,11 @@ def _careful(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
     undefined = undefined + visible.to(dtype) @ values.isnan().to(dtype)
     result = torch.where(rises > 0, float("inf"), torch.where(falls > 0, -float("inf"), result))
     return torch.where((undefined > 0) | ((rises > 0) & (falls > 0)), float("nan"), result)
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether no element is NaN or ∞: a finite sum tells at once; another may have overflowed, and all are asked."""
+    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
 
 
 def is_transformed(tensor: Tensor) -> bool:

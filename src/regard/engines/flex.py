@@ -15,6 +15,7 @@ from torch.nn.attention.flex_attention import AuxRequest, create_block_mask, fle
 
 from regard.parts import Partial
 from regard.problem import Problem
+from regard.products import finite
 from regard.terms import bias as biases
 from regard.terms.normalize import Softmax
 from regard.terms.pattern.graph import Edges
@@ -45,7 +46,7 @@ def refusal(problem: Problem) -> str | None:
         return "there is nothing to attend to"
     if problem.query.device.type == "cpu" and any(t.requires_grad for t in problem.tensors):
         return "it has no backward pass on a CPU"
-    if problem.said.pattern is not None and not all(t.isfinite().all() for t in problem.tensors[:3]):
+    if problem.said.pattern is not None and not all(map(finite, problem.tensors[:3])):
         return "an input holds NaN or ∞, which it lets leak from hidden pairs"
     return None
 

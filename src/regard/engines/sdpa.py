@@ -7,6 +7,7 @@ from torch import Tensor
 
 from regard.parts import Partial
 from regard.problem import Problem
+from regard.products import finite
 from regard.terms.normalize import Softmax
 from regard.terms.pattern.line import Causal
 from regard.terms.score import Dot
@@ -42,7 +43,7 @@ def _pattern_refusal(problem: Problem) -> str | None:
             return f"{problem.said.pattern!r} would become an N×N mask"
         if not _visible(problem).any(-1).all():
             return "a row sees no key, which its kernels answer differently"
-    if not all(t.isfinite().all() for t in (problem.query, problem.key, problem.value)):
+    if not all(map(finite, problem.tensors[:3])):
         return "an input holds NaN or ∞, which its kernels let leak from hidden pairs"
     return None
 

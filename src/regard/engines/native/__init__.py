@@ -16,6 +16,7 @@ from torch import Tensor
 from regard.engines.native.ticket import forms_of, ticket
 from regard.parts import Partial
 from regard.problem import Problem
+from regard.products import finite
 from regard.terms.normalize import Softmax
 from regard.terms.score import Dot
 
@@ -81,7 +82,7 @@ def refusal(problem: Problem) -> str | None:
 
 
 def _hidden_poison(problem: Problem) -> str | None:
-    if problem.said.pattern is None or all(bool(t.isfinite().all()) for t in problem.tensors[:3]):
+    if problem.said.pattern is None or all(map(finite, problem.tensors[:3])):
         return None
     return "an input holds NaN or ∞, which its products would carry out of hidden pairs"
 
