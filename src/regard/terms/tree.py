@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from typing_extensions import Self, dataclass_transform
 
 Role = str | None
-"""`"batch"`, `"head"`, `"query"`, `"key"`, `"edge"`, or None for an axis that is never cut."""
+"""`"batch"`, `"head"`, `"query"`, `"key"`, or None for an axis that is never cut."""
 
 
 OTHER = "_children"
