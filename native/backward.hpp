@@ -1,104 +1,218 @@
-// p_ij = exp(scale · q_i · k_j − lse_i), dp_ij = do_i · v_j, ds_ij = p_ij · (dp_ij − delta_i),
-// delta_i = do_i · out_i − dlse_i, summed in the order of dp, so that a row with one key has a slope of exactly 0:
-//   dv_j = Σ_i p_ij · do_i     dk_j = scale · Σ_i ds_ij · q_i     dq_i = scale · Σ_j ds_ij · k_j
+// w_ij = exp(s_ij − lse_i) or σ(s_ij), dw_ij = do_i · v_j, both as dropout leaves them;
+// ds_ij = w_ij · (dw_ij − delta_i) or w_ij · (1 − w_ij) · dw_ij, delta_i = do_i · out_i − dlse_i, summed in the order of
+// dw, so that a row with one key has a slope of exactly 0:
+//   dv_j = Σ_i w_ij · do_i     dbias_ij = ds_ij     dk_j = scale · Σ_i ds_ij · q_i     dq_i = scale · Σ_j ds_ij · k_j
 // Keys in the vector lanes. The keys of a head are cut into PARTS runs, each with a dq of its own that is added in order,
 // so that neither threads nor other heads change a bit of the result.
 
 struct KeyBlock {
-    float *key_lanes, *value_lanes, *key_rows;      // [dim][BLOCK], [value_dim][BLOCK], [BLOCK][width]
-    float *key_sum, *value_sum;                     // gradients, [dim][BLOCK], [value_dim][BLOCK]
-    float *power, *slope;                           // tiles [QUERIES][BLOCK]
+    real *key_lanes, *value_lanes, *key_rows;      // [dim][BLOCK], [value_dim][BLOCK], [BLOCK][width]
+    real *key_sum, *value_sum;                     // gradients, [dim][BLOCK], [value_dim][BLOCK]
+    real *weight, *slope, *bias, *turned, *bend;   // tiles [QUERIES][BLOCK]
+    real *key_room, *query_room, *grad_room;       // of other kinds, widened
     int64_t width;
+    uint64_t words[QUERIES];
+    uint32_t key_words[BLOCK];
+    bool partly;
 };
 
-static int64_t block_floats(const Problem& p) {
-    return (3 * p.dim + 2 * p.value_dim + 2 * QUERIES + lanes_up(p.dim) + 16 * 8) * BLOCK;
+// What all tiles of a head share.
+struct Sums {
+    const real* delta;   // [queries]
+    real *query, *table; // of this part: [queries][width], [table_size + 2 · BLOCK] or null
+};
+
+static int64_t key_block_numbers(const Problem& p) {
+    const int64_t tiles = 2 + (p.bias ? 2 : 0) + (p.cap ? 1 : 0), widest = std::max(p.dim, p.value_dim);
+    return (2 * p.dim + 2 * p.value_dim + lanes_up(p.dim)) * BLOCK + tiles * QUERIES * BLOCK +
+           room_for(p.key, BLOCK, widest) + room_for(p.query, QUERIES, p.dim) + room_for(p.out_grad, QUERIES, p.value_dim) +
+           16 * LANES;
 }
 
-static KeyBlock take_block(const Problem& p, Scratch& memory) {
+static KeyBlock take_key_block(const Problem& p, Scratch& memory) {
     KeyBlock b;
     b.width = lanes_up(p.dim);
     b.key_lanes = memory.take(p.dim * BLOCK), b.value_lanes = memory.take(p.value_dim * BLOCK);
     b.key_rows = memory.take(b.width * BLOCK);
     b.key_sum = memory.take(p.dim * BLOCK), b.value_sum = memory.take(p.value_dim * BLOCK);
-    b.power = memory.take(QUERIES * BLOCK), b.slope = memory.take(QUERIES * BLOCK);
+    b.weight = memory.take(QUERIES * BLOCK), b.slope = memory.take(QUERIES * BLOCK);
+    b.bias = p.bias ? memory.take(QUERIES * BLOCK) : nullptr, b.turned = p.bias ? memory.take(QUERIES * BLOCK) : nullptr;
+    b.bend = p.cap ? memory.take(QUERIES * BLOCK) : nullptr;
+    b.key_room = memory.take(room_for(p.key, BLOCK, std::max(p.dim, p.value_dim)));
+    b.query_room = memory.take(room_for(p.query, QUERIES, p.dim));
+    b.grad_room = memory.take(room_for(p.out_grad, QUERIES, p.value_dim));
     return b;
 }
 
-// One tile: `rows` queries from `first` against a block of keys, of which the words' pairs are visible, or all.
-REGARD_APART void differentiate_tile(const Problem& p, const KeyBlock& b, int64_t batch, int64_t head, int64_t first,
-                                     int64_t rows, const uint64_t* words, bool partly, const float* delta,
-                                     float* query_sum) {
-    const float* query = p.query.at(batch, head, first);
-    const float* out_grad = p.out_grad.at(batch, head, first);
-    const float factor = static_cast<float>(__builtin_fabs(p.scale) * 1.4426950408889634);
-    const float scale = static_cast<float>(p.scale), sign = p.scale < 0 ? -1.0f : 1.0f;
-    // (x − middle) · factor − rest = log₂ p: what is near the row's lse keeps all its bits.
-    float middle[QUERIES], rest[QUERIES];
-    for (int64_t i = 0; i < rows; ++i) {
-        const double lse = double{*p.lse.at(batch, head, first + i)} + double{*p.rest.at(batch, head, first + i)};
-        middle[i] = static_cast<float>(lse / __builtin_fabs(p.scale));
-        const bool empty = lse == -__builtin_inf();
-        rest[i] = empty ? 0 : static_cast<float>((lse - middle[i] * __builtin_fabs(p.scale)) * 1.4426950408889634);
+// (x − middle) · factor − rest = log₂ w: what is near the row's lse keeps all its bits.
+struct Levels {
+    real middle[QUERIES], rest[QUERIES];
+};
+
+// unit: the score of a product of 1.
+REGARD_APART void levels_of(const Problem& p, const Spot& s, double unit, Levels& levels) {
+    for (int64_t i = 0; i < s.queries; ++i) {
+        const double lse = double{*p.lse.at<const real>(s.batch, s.head, s.query + i)} +
+                           double{*p.rest.at<const real>(s.batch, s.head, s.query + i)};
+        levels.middle[i] = static_cast<real>(lse / unit);
+        const bool empty = lse == -INFINITE;
+        levels.rest[i] = empty ? 0 : static_cast<real>((lse - levels.middle[i] * unit) * 1.4426950408889634074);
     }
-    multiply_long(rows, p.dim, query, p.query.row, p.query.column, b.key_lanes, b.power,
-             [&](int64_t i, int64_t column, vf x) {
-                 store(b.power + i * BLOCK + column, exp2_of((x * sign - middle[i]) * factor - rest[i]));
-             });
-    if (partly) hide(words, rows, 0, b.power);
-    multiply_long(rows, p.value_dim, out_grad, p.out_grad.row, p.out_grad.column, b.value_lanes, b.slope,
-             [&](int64_t i, int64_t column, vf x) {
-                 const vf power = load(b.power + i * BLOCK + column);
-                 store(b.slope + i * BLOCK + column, power * (x - delta[first + i]) * scale);
-             });
-    const auto add_to = [](float* sum, int64_t width) {
+}
+
+// Weights from products alone, in the product's own pass.
+REGARD_APART void plain_weights(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query) {
+    const real factor = static_cast<real>(std::fabs(p.scale) * 1.4426950408889634074), sign = p.scale < 0 ? -1 : 1;
+    Levels levels;
+    levels_of(p, s, std::fabs(p.scale), levels);
+    multiply_long(s.queries, p.dim, query.data, query.row, query.column, b.key_lanes, b.weight,
+                  [&](int64_t i, int64_t column, vf x) {
+                      store(b.weight + i * BLOCK + column, exp2_of((x * sign - levels.middle[i]) * factor - levels.rest[i]));
+                  });
+}
+
+REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& s) {
+    if (p.normalize == Normalize::sigmoid) {
+        for (int64_t n = 0; n < s.queries * BLOCK; n += LANES) store(b.weight + n, sigmoid_of(load(b.weight + n)));
+        return;
+    }
+    Levels levels;
+    levels_of(p, s, 1, levels);
+    for (int64_t i = 0; i < s.queries; ++i)
+        for (int n = 0; n < BLOCK; n += LANES) {
+            real* at = b.weight + i * BLOCK + n;
+            store(at, exp2_of((load(at) - levels.middle[i]) * LOG2E - levels.rest[i]));
+        }
+}
+
+REGARD_INLINE void moved_weights(const Problem& p, KeyBlock& b, const Spot& s, const Rows& query) {
+    multiply_long(s.queries, p.dim, query.data, query.row, query.column, b.key_lanes, b.weight,
+                  [&](int64_t i, int64_t column, vf x) { store(b.weight + i * BLOCK + column, x); });
+    scale_and_cap(p, s.queries, b.weight, b.bend);
+    if (p.bias) {
+        bias_tile<Lanes::keys>(p, s, b.bias, b.turned);
+        if (add_bias(b.bias, s.queries, b.weight)) {
+            unsee(b.bias, s.queries, b.words);
+            b.partly = true;
+        }
+    }
+    weigh_scores(p, b, s);
+}
+
+// Slopes in the product's own pass, the scale inside.
+REGARD_APART void plain_slopes(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad, const real* delta) {
+    const real scale = static_cast<real>(p.scale);
+    multiply_long(s.queries, p.value_dim, grad.data, grad.row, grad.column, b.value_lanes, b.slope,
+                  [&](int64_t i, int64_t column, vf x) {
+                      const vf weight = load(b.weight + i * BLOCK + column);
+                      store(b.slope + i * BLOCK + column, weight * (x - delta[i]) * scale);
+                  });
+}
+
+// dw of dropped pairs is 0, of others 1 / (1 − dropout) as great; and so are the weights for dv, once the slopes have used them.
+REGARD_INLINE void drop_pairs(const Problem& p, const KeyBlock& b, const Spot& s, real* tile) {
+    drop(p, s.queries, [&](int64_t i) { return row_word(p, s.batch, s.head, s.query + i); }, b.key_words, tile);
+    const real more = static_cast<real>(1 / (1 - p.dropout));
+    for (int64_t n = 0; n < s.queries * BLOCK; n += LANES) store(tile + n, load(tile + n) * more);
+}
+
+REGARD_APART void slopes_of_scores(const Problem& p, const KeyBlock& b, const Spot& s, const real* delta) {
+    const bool softmax = p.normalize == Normalize::softmax;
+    for (int64_t i = 0; i < s.queries; ++i)
+        for (int n = 0; n < BLOCK; n += LANES) {
+            real* at = b.slope + i * BLOCK + n;
+            const vf weight = load(b.weight + i * BLOCK + n), to_weight = load(at);
+            store(at, softmax ? weight * (to_weight - delta[i]) : weight * (1 - weight) * to_weight);
+        }
+}
+
+REGARD_APART void slopes_of_products(const Problem& p, const KeyBlock& b, const Spot& s) {
+    const real scale = static_cast<real>(p.scale);
+    for (int64_t n = 0; n < s.queries * BLOCK; n += LANES)
+        store(b.slope + n, load(b.slope + n) * (b.bend ? load(b.bend + n) : splat(1)) * scale);
+}
+
+REGARD_INLINE void moved_slopes(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad, const Sums& sums) {
+    multiply_long(s.queries, p.value_dim, grad.data, grad.row, grad.column, b.value_lanes, b.slope,
+                  [&](int64_t i, int64_t column, vf x) { store(b.slope + i * BLOCK + column, x); });
+    if (p.dropout) drop_pairs(p, b, s, b.slope);
+    slopes_of_scores(p, b, s, sums.delta + s.query);
+    if (p.bias_grad || sums.table) add_bias_slopes(p, s, b.slope, sums.table);
+    slopes_of_products(p, b, s);
+    if (p.dropout) drop_pairs(p, b, s, b.weight);
+}
+
+REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query, const Rows& grad,
+                                real* query_sum) {
+    const auto add_to = [](real* sum, int64_t width) {
         return [sum, width](int64_t row, int64_t column, vf x) {
             store(sum + row * width + column, load(sum + row * width + column) + x);
         };
     };
-    multiply(p.value_dim, BLOCK, rows, out_grad, p.out_grad.column, p.out_grad.row, b.power, BLOCK,
-             add_to(b.value_sum, BLOCK));
-    multiply(p.dim, BLOCK, rows, query, p.query.column, p.query.row, b.slope, BLOCK, add_to(b.key_sum, BLOCK));
-    multiply(rows, b.width, BLOCK, b.slope, BLOCK, 1, b.key_rows, b.width, add_to(query_sum + first * b.width, b.width));
+    multiply(p.value_dim, BLOCK, s.queries, grad.data, grad.column, grad.row, b.weight, BLOCK, add_to(b.value_sum, BLOCK));
+    multiply(p.dim, BLOCK, s.queries, query.data, query.column, query.row, b.slope, BLOCK, add_to(b.key_sum, BLOCK));
+    multiply(s.queries, b.width, BLOCK, b.slope, BLOCK, 1, b.key_rows, b.width, add_to(query_sum + s.query * b.width, b.width));
 }
 
-REGARD_APART void write_keys(const float* sum, const Array& grad, int64_t batch, int64_t kv_head, int64_t key,
-                       int64_t width, int64_t dim) {
-    for (int64_t j = 0; j < width; ++j) {
-        float* to = grad.at(batch, kv_head, key + j);
-        for (int64_t d = 0; d < dim; ++d) to[d * grad.column] = sum[d * BLOCK + j];
-    }
+// One tile: a block of queries against the block of keys.
+REGARD_INLINE void differentiate_tile(const Problem& p, KeyBlock& b, const Spot& s, const Sums& sums) {
+    const Rows query = rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, b.query_room);
+    const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, b.grad_room);
+    const bool plain = !p.moved() && !p.dropout;
+    if (plain)
+        plain_weights(p, b, s, query);
+    else
+        moved_weights(p, b, s, query);
+    if (b.partly) hide(b.words, s.queries, 0, b.weight);
+    if (plain)
+        plain_slopes(p, b, s, grad, sums.delta + s.query);
+    else
+        moved_slopes(p, b, s, grad, sums);
+    add_gradients(p, b, s, query, grad, sums.query);
+}
+
+REGARD_APART void write_keys(const real* sum, const Array& grad, int64_t batch, int64_t kv_head, int64_t key, int64_t width,
+                             int64_t dim) {
+    for (int64_t j = 0; j < width; ++j)
+        write_row(grad, batch, kv_head, key + j, dim, [&](int64_t c) { return sum[c * BLOCK + j]; });
+}
+
+// Whether a pair may be hidden.
+static bool hides(const Problem& p) { return p.forms || p.bias; }
+
+// Brings a block of keys into the lanes: whether all its numbers are finite.
+REGARD_APART bool begin_keys(const Problem& p, KeyBlock& b, const Spot& s) {
+    const int64_t kv_head = s.head / p.group();
+    const Rows key = rows_of(p.key, s.batch, kv_head, s.key, s.keys, p.dim, b.key_room);
+    bool fine = !hides(p) || finite(key, s.keys, p.dim);
+    to_lanes(key, s.keys, p.dim, b.key_lanes);
+    to_rows(key, s.keys, p.dim, b.width, b.key_rows);
+    for (int64_t n = s.keys * b.width; n < BLOCK * b.width; ++n) b.key_rows[n] = 0;
+    const Rows value = rows_of(p.value, s.batch, kv_head, s.key, s.keys, p.value_dim, b.key_room);
+    fine = fine && (!hides(p) || finite(value, s.keys, p.value_dim));
+    to_lanes(value, s.keys, p.value_dim, b.value_lanes);
+    for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.key_sum + n, vf{});
+    for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.value_sum + n, vf{});
+    for (int64_t j = 0; p.dropout && j < BLOCK; ++j) b.key_words[j] = key_word(p, s.batch, s.key + j);
+    return fine;
 }
 
 // Where each block of query rows sees anything, for every form: [forms][blocks][2].
 using Reach = std::vector<int64_t>;
 
-REGARD_APART void differentiate_keys(const Problem& p, const KeyBlock& b, const Reach& reaches, int64_t batch, int64_t kv_head,
-                               int64_t key, const float* deltas, float* query_sums) {
-    const int64_t width = p.keys - key < BLOCK ? p.keys - key : BLOCK;
+// All query rows of one head against the block of keys.
+REGARD_APART void differentiate_head(const Problem& p, KeyBlock& b, const Reach& reaches, Spot s, const Sums& sums) {
     const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES;
-    to_lanes(p.key.at(batch, kv_head, key), p.key.row, p.key.column, width, p.dim, b.key_lanes);
-    to_lanes(p.value.at(batch, kv_head, key), p.value.row, p.value.column, width, p.value_dim, b.value_lanes);
-    to_rows(p.key.at(batch, kv_head, key), p.key.row, p.key.column, width, p.dim, b.width, b.key_rows);
-    for (int64_t n = width * b.width; n < BLOCK * b.width; ++n) b.key_rows[n] = 0;
-    for (int64_t n = 0; n < p.dim * BLOCK; ++n) b.key_sum[n] = 0;
-    for (int64_t n = 0; n < p.value_dim * BLOCK; ++n) b.value_sum[n] = 0;
-    uint64_t words[QUERIES];
-    for (int64_t g = 0; g < p.group(); ++g) {
-        const int64_t head = kv_head * p.group() + g;
-        const Form* form = p.form(batch, head);
-        const int64_t* reach = form ? reaches.data() + (form - p.forms) * blocks * 2 : nullptr;
-        for (int64_t block = 0; block < blocks; ++block) {
-            if (reach && (reach[2 * block] >= key + width || reach[2 * block + 1] <= key)) continue;
-            const int64_t first = block * QUERIES, rows = p.queries - first < QUERIES ? p.queries - first : QUERIES;
-            const Seen seen = look_along(form, first, rows, key, width, words);
-            if (seen == Seen::nothing) continue;
-            differentiate_tile(p, b, batch, head, first, rows, words, seen == Seen::some,
-                               deltas + (batch * p.heads + head) * p.queries, query_sums + g * p.queries * b.width);
-        }
+    const Form* form = p.form(s.batch, s.head);
+    const int64_t* reach = form ? reaches.data() + (form - p.forms) * blocks * 2 : nullptr;
+    for (int64_t block = 0; block < blocks; ++block) {
+        if (reach && (reach[2 * block] >= s.key + s.keys || reach[2 * block + 1] <= s.key)) continue;
+        s.query = block * QUERIES, s.queries = std::min<int64_t>(p.queries - s.query, QUERIES);
+        const Seen seen = look_along(form, s.query, s.queries, s.key, s.keys, b.words);
+        if (seen == Seen::nothing) continue;
+        b.partly = seen == Seen::some;
+        differentiate_tile(p, b, s, sums);
     }
-    write_keys(b.key_sum, p.key_grad, batch, kv_head, key, width, p.dim);
-    write_keys(b.value_sum, p.value_grad, batch, kv_head, key, width, p.value_dim);
 }
 
 // How many runs the keys are cut into: by their number alone.
@@ -108,53 +222,121 @@ static void reach_all(const Problem& p, int64_t forms, Reach& reaches) {
     const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES;
     reaches.resize(forms * blocks * 2);
     for (int64_t n = 0; n < forms * blocks; ++n) {
-        const int64_t first = n % blocks * QUERIES, rows = p.queries - first < QUERIES ? p.queries - first : QUERIES;
+        const int64_t first = n % blocks * QUERIES, rows = std::min<int64_t>(p.queries - first, QUERIES);
         reach(p.forms[n / blocks], first, rows, p.keys, reaches[2 * n], reaches[2 * n + 1]);
     }
 }
 
-static float delta_of(const Problem& p, int64_t batch, int64_t head, int64_t row) {
-    const float *out = p.out.at(batch, head, row), *grad = p.out_grad.at(batch, head, row);
-    float sum = 0;
+// delta_i, and the row's part of the sink's gradient, −w_sink · delta.
+REGARD_INLINE real delta_of(const Problem& p, int64_t batch, int64_t head, int64_t row, real* room) {
+    const Rows grad = rows_of(p.out_grad, batch, head, row, 1, p.value_dim, room);
+    const Rows out = rows_of(p.out, batch, head, row, 1, p.value_dim, room + p.value_dim);
+    real sum = 0;
     for (int64_t run = 0; run < p.value_dim; run += DEPTH) {
-        float part = 0;
+        real part = 0;
         for (int64_t c = run; c < p.value_dim && c < run + DEPTH; ++c)
-            part = fused(grad[c * p.out_grad.column], out[c * p.out.column], part);
+            part = fused(grad.data[c * grad.column], out.data[c * out.column], part);
         sum = run ? sum + part : part;
     }
-    return p.lse_grad.data ? sum - *p.lse_grad.at(batch, head, row) : sum;
+    if (p.sink_grad) {
+        const real lse = *p.lse.at<const real>(batch, head, row);
+        const real share = lse == -INFINITE ? 0 : std::exp(*p.sink.at<const real>(0, head, 0) - lse);
+        *p.sink_grad.at<real>(batch, head, row) = -share * sum;
+    }
+    return p.lse_grad ? sum - *p.lse_grad.at<const real>(batch, head, row) : sum;
 }
 
-void backward(const Problem& p) {
-    const int64_t parts = parts_of(p.keys), width = lanes_up(p.dim), rows = p.group() * p.queries;
-    const int64_t key_blocks = (p.keys + BLOCK - 1) / BLOCK, kv_heads = p.batch * p.kv_heads;
+// Memory that several runs of keys add to, each to its own: [parts][kv_heads of all entries][·].
+struct Shares {
+    int64_t parts, width, rows, table;  // table: numbers of one head's, its room included, or 0
+    std::vector<real> query, tables, delta;
+
+    explicit Shares(const Problem& p)
+        : parts(parts_of(p.keys)), width(lanes_up(p.dim)), rows(p.group() * p.queries),
+          table(p.bias_grad.table ? p.bias.table_size + 2 * BLOCK : 0), query(parts * p.batch * p.kv_heads * rows * width),
+          tables(parts * p.batch * p.heads * table), delta(p.batch * p.heads * p.queries) {}
+
+    Sums of(const Problem& p, int64_t batch, int64_t head, int64_t part) {
+        const int64_t row = (batch * p.heads + head) * p.queries, all = p.batch * p.heads;
+        return {delta.data() + row, query.data() + (part * all * p.queries + row) * width,
+                table ? tables.data() + (part * all + batch * p.heads + head) * table : nullptr};
+    }
+};
+
+// One run of keys of one key head: whether all numbers are finite.
+static bool differentiate_part(const Problem& p, KeyBlock& b, const Reach& reaches, Shares& shares, int64_t kv_head,
+                               int64_t part) {
+    const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
+    kv_head %= p.kv_heads;
+    bool fine = true;
+    for (int64_t block = blocks * part / shares.parts; block < blocks * (part + 1) / shares.parts; ++block) {
+        const int64_t key = block * BLOCK, keys = std::min<int64_t>(p.keys - key, BLOCK), head = kv_head * p.group();
+        fine = begin_keys(p, b, {batch, head, 0, 0, key, keys}) && fine;
+        for (int64_t g = 0; g < p.group(); ++g)
+            differentiate_head(p, b, reaches, {batch, head + g, 0, 0, key, keys}, shares.of(p, batch, head + g, part));
+        write_keys(b.key_sum, p.key_grad, batch, kv_head, key, keys, p.dim);
+        write_keys(b.value_sum, p.value_grad, batch, kv_head, key, keys, p.value_dim);
+    }
+    return fine;
+}
+
+// dq of a row: the parts in order.
+static void write_query(const Problem& p, const Shares& shares, int64_t n) {
+    const int64_t all = p.batch * p.heads * p.queries, head = n / p.queries;
+    write_row(p.query_grad, head / p.heads, head % p.heads, n % p.queries, p.dim, [&](int64_t d) {
+        real sum = 0;
+        for (int64_t part = 0; part < shares.parts; ++part) sum += shares.query[(part * all + n) * shares.width + d];
+        return sum;
+    });
+}
+
+// The table's gradient of a head: batch entries and parts in order.
+static void write_table(const Problem& p, const Shares& shares, int64_t head) {
+    real* to = p.bias_grad.table.at<real>(0, head, 0);
+    for (int64_t n = 0; n < p.bias.table_size; ++n) {
+        real sum = 0;
+        for (int64_t one = 0; one < shares.parts * p.batch; ++one)
+            sum += shares.tables[(one * p.heads + head) * shares.table + BLOCK + n];
+        to[n] = sum;
+    }
+}
+
+// Whether one element of a bias stands for several batch entries or heads, so that their gradients can't run side by side.
+static bool shared(const Problem& p) {
+    const Array& to = p.bias_grad.pairs;
+    return to && ((p.batch > 1 && !to.batch) || (p.heads > 1 && !to.head));
+}
+
+static bool finite_query(const Problem& p, int64_t n, real* room) {
+    const int64_t head = n / p.queries;
+    return finite(rows_of(p.query, head / p.heads, head % p.heads, n % p.queries, 1, p.dim, room), 1, p.dim);
+}
+
+// False where a hidden pair may have met NaN or ∞: then the gradients are not to be used.
+bool backward(const Problem& p) {
+    const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
     Reach reaches;
     if (p.forms) reach_all(p, p.form_count, reaches);
-    std::vector<float> sums(parts * kv_heads * rows * width), deltas(p.batch * p.heads * p.queries);
-#pragma omp parallel num_threads(static_cast<int>(p.threads))
+    Shares shares(p);
+    bool fine = true;
+#pragma omp parallel num_threads(static_cast<int>(p.threads)) reduction(&& : fine)
     {
-        Scratch memory(block_floats(p));
-        const KeyBlock b = take_block(p, memory);
+        Scratch memory(key_block_numbers(p) + 2 * p.value_dim + p.dim);
+        KeyBlock b = take_key_block(p, memory);
+        real* room = memory.take(2 * p.value_dim + p.dim);
 #pragma omp for schedule(static)
-        for (int64_t n = 0; n < p.batch * p.heads * p.queries; ++n)
-            deltas[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries);
+        for (int64_t n = 0; n < p.batch * p.heads * p.queries; ++n) {
+            shares.delta[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
+            fine = fine && shares.delta[n] - shares.delta[n] == 0 && (!hides(p) || finite_query(p, n, room));
+        }
 #pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < kv_heads * parts; ++item) {
-            const int64_t head = item / parts, part = item % parts;
-            float* query_sums = sums.data() + item * rows * width;
-            for (int64_t block = key_blocks * part / parts; block < key_blocks * (part + 1) / parts; ++block)
-                differentiate_keys(p, b, reaches, head / p.kv_heads, head % p.kv_heads, block * BLOCK, deltas.data(),
-                                   query_sums);
-        }
+        for (int64_t item = 0; item < kv_heads / together * shares.parts; ++item)
+            for (int64_t n = 0; n < together; ++n)
+                fine = differentiate_part(p, b, reaches, shares, item / shares.parts * together + n, item % shares.parts) && fine;
 #pragma omp for schedule(static)
-        for (int64_t n = 0; n < kv_heads * rows; ++n) {
-            const int64_t kv_head = n / rows, row = n % rows;
-            float* to = p.query_grad.at(kv_head / p.kv_heads, kv_head % p.kv_heads * p.group() + row / p.queries, row % p.queries);
-            for (int64_t d = 0; d < p.dim; ++d) {
-                float sum = 0;
-                for (int64_t part = 0; part < parts; ++part) sum += sums[((kv_head * parts + part) * rows + row) * width + d];
-                to[d * p.query_grad.column] = sum;
-            }
-        }
+        for (int64_t n = 0; n < p.batch * p.heads * p.queries; ++n) write_query(p, shares, n);
+#pragma omp for schedule(static)
+        for (int64_t head = 0; head < (shares.table ? p.heads : 0); ++head) write_table(p, shares, head);
     }
+    return fine;
 }

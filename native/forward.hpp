@@ -1,37 +1,68 @@
-// out_i = Σ_j softmax_j(scale · q_i · k_j) · v_j over the visible pairs, queries in the vector lanes; lse_i beside it.
+// out_i = Σ_j normalize_j(score_ij) · v_j over the visible pairs, queries in the vector lanes; lse_i beside it.
 // Powers are 2^((x − top) · factor): the greatest is exactly 1, so that a row with one great weight gives its value
-// exactly, and the backward pass cancels there.
+// exactly, and the backward pass cancels there. x is the product q_i · k_j where nothing but the scale moves it, else
+// the score.
+
+constexpr int VECTORS = BLOCK / LANES;
 
 struct QueryBlock {
-    float *query, *score, *sum;  // [dim][BLOCK], [KEYS][BLOCK], [value_dim][BLOCK]
-    vf top[BLOCK / REGARD_LANES], total[BLOCK / REGARD_LANES], shrink[BLOCK / REGARD_LANES];
+    real *query, *score, *sum;                        // [dim][BLOCK], [KEYS][BLOCK], [value_dim][BLOCK]
+    real *bias, *turned, *key_room, *value_room;      // bias tiles; keys, values and queries of other kinds, widened
+    vf top[VECTORS], total[VECTORS], shrink[VECTORS];
+    uint64_t words[KEYS];
+    uint32_t row_words[BLOCK];
+    bool partly;                                      // whether words hide any pair of the tile
 };
 
-// A tile of products q_i · k_j, hidden pairs −∞.
-REGARD_APART void score_tile(const Problem& p, QueryBlock& b, int64_t batch, int64_t kv_head, int64_t key, int64_t width,
-                       const uint64_t* words, bool partly) {
-    multiply_long(width, p.dim, p.key.at(batch, kv_head, key), p.key.row, p.key.column, b.query, b.score,
-             [&](int64_t j, int64_t column, vf x) {
-                 store(b.score + j * BLOCK + column, x);
-             });
-    if (partly) hide(words, width, -__builtin_inff(), b.score);
+static int64_t query_block_numbers(const Problem& p) {
+    const int64_t widest = p.dim > p.value_dim ? p.dim : p.value_dim;
+    return (p.dim + KEYS + p.value_dim + (p.bias ? 2 * KEYS : 0)) * BLOCK + room_for(p.key, KEYS, p.dim) + KEYS * widest + 8 * LANES;
 }
 
-// Products to powers, their sums into total; all earlier sums shrink to the new top.
-REGARD_APART void exponentiate(QueryBlock& b, float factor, int64_t width) {
-    constexpr int VECTORS = BLOCK / REGARD_LANES;
-    float* score = b.score;
+static QueryBlock take_query_block(const Problem& p, Scratch& memory) {
+    QueryBlock b;
+    b.query = memory.take(p.dim * BLOCK), b.score = memory.take(KEYS * BLOCK), b.sum = memory.take(p.value_dim * BLOCK);
+    b.bias = p.bias ? memory.take(KEYS * BLOCK) : nullptr, b.turned = p.bias ? memory.take(KEYS * BLOCK) : nullptr;
+    b.key_room = memory.take(room_for(p.key, KEYS, p.dim));
+    b.value_room = memory.take(KEYS * (p.dim > p.value_dim ? p.dim : p.value_dim));
+    return b;
+}
+
+REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
+    const Rows key = rows_of(p.key, s.batch, s.head / p.group(), s.key, s.keys, p.dim, b.key_room);
+    multiply_long(s.keys, p.dim, key.data, key.row, key.column, b.query, b.score,
+                  [&](int64_t j, int64_t column, vf x) { store(b.score + j * BLOCK + column, x); });
+}
+
+// A tile of what is to be exponentiated, hidden pairs −∞.
+REGARD_INLINE void score_tile(const Problem& p, QueryBlock& b, const Spot& s) {
+    product_tile(p, b, s);
+    if (p.moved()) scale_and_cap(p, s.keys, b.score, nullptr);
+    if (p.bias) {
+        bias_tile<Lanes::queries>(p, s, b.bias, b.turned);
+        if (add_bias(b.bias, s.keys, b.score)) {
+            if (!b.partly) std::fill_n(b.words, s.keys, ~uint64_t{0});
+            unsee(b.bias, s.keys, b.words);
+            b.partly = true;
+        }
+    }
+    if (b.partly) hide(b.words, s.keys, -INFINITE, b.score);
+}
+
+// Scores to powers, their sums into total; all earlier sums shrink to the new top.
+REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
+    real* score = b.score;
     vf top[VECTORS], sum[VECTORS];
     for (int n = 0; n < VECTORS; ++n) top[n] = b.top[n], sum[n] = vf{};
     for (int64_t j = 0; j < width; ++j)
 #pragma GCC unroll 8
-        for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(score + j * BLOCK + n * REGARD_LANES), top[n]);
+        for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(score + j * BLOCK + n * LANES), top[n]);
     for (int64_t run = 0; run < width; run += 8) {  // summed run by run: errors don't pile up
         vf part[VECTORS] = {};
         for (int64_t j = run; j < width && j < run + 8; ++j)
 #pragma GCC unroll 8
             for (int n = 0; n < VECTORS; ++n) {
-                float* at = score + j * BLOCK + n * REGARD_LANES;
+                real* at = score + j * BLOCK + n * LANES;
                 const vf power = exp2_of((load(at) - top[n]) * factor);
                 store(at, power);
                 part[n] += power;
@@ -45,58 +76,104 @@ REGARD_APART void exponentiate(QueryBlock& b, float factor, int64_t width) {
     }
 }
 
-REGARD_APART void add_values(const Problem& p, QueryBlock& b, int64_t batch, int64_t kv_head, int64_t key, int64_t width) {
-    multiply(p.value_dim, BLOCK, width, p.value.at(batch, kv_head, key), p.value.column, p.value.row, b.score, BLOCK,
+// Scores to weights of their own; total stays the 1 that it began with.
+REGARD_APART void squash(QueryBlock& b, int64_t width) {
+    for (int64_t n = 0; n < width * BLOCK; n += LANES) store(b.score + n, sigmoid_of(load(b.score + n)));
+}
+
+// What NaN and ∞ among the values give to the rows that see them; elsewhere they are 0 in `values`.
+REGARD_APART void add_poison(const Problem& p, QueryBlock& b, const Spot& s, const Rows& from, real* values) {
+    for (int64_t j = 0; j < s.keys; ++j)
+        for (int64_t c = 0; c < p.value_dim; ++c) {
+            const real x = from.data[j * from.row + c * from.column];
+            const bool fine = x - x == 0;
+            values[j * p.value_dim + c] = fine ? x : 0;
+            for (int64_t i = 0; !fine && i < s.queries; ++i)
+                if (b.words[j] >> i & 1) b.sum[c * BLOCK + i] += b.score[j * BLOCK + i] * x;
+        }
+}
+
+REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
+    Rows value = rows_of(p.value, s.batch, s.head / p.group(), s.key, s.keys, p.value_dim, b.value_room);
+    const bool poisoned = b.partly && !finite(value, s.keys, p.value_dim);
+    if (poisoned) {
+        for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.sum + n, load(b.sum + n) * b.shrink[n / LANES % VECTORS]);
+        for (int n = 0; n < VECTORS; ++n) b.shrink[n] = splat(1);
+        add_poison(p, b, s, value, b.value_room);
+        value = {b.value_room, p.value_dim, 1};
+    }
+    multiply(p.value_dim, BLOCK, s.keys, value.data, value.column, value.row, b.score, BLOCK,
              [&](int64_t c, int64_t column, vf x) {
-                 float* at = b.sum + c * BLOCK + column;
-                 store(at, load(at) * b.shrink[column / REGARD_LANES] + x);
+                 real* at = b.sum + c * BLOCK + column;
+                 store(at, load(at) * b.shrink[column / LANES] + x);
              });
 }
 
-REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, int64_t batch, int64_t head, int64_t first, int64_t rows) {
-    for (int64_t r = 0; r < rows; ++r) {
-        const float total = b.total[r / REGARD_LANES][r % REGARD_LANES], top = b.top[r / REGARD_LANES][r % REGARD_LANES];
+// The sink's share joins the total; the outputs are divided by it, and by what dropout leaves.
+REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
+    const double unit = p.moved() ? 1 : std::fabs(p.scale);
+    const real kept = static_cast<real>(1 - p.dropout);
+    for (int64_t i = 0; i < s.queries; ++i) {
+        double total = b.total[i / LANES][i % LANES];
+        const double top = b.top[i / LANES][i % LANES] * unit;
         const bool empty = total == 0;
-        const double lse = empty ? -__builtin_inf() : top * __builtin_fabs(p.scale) + __builtin_log(total);
-        *p.lse.at(batch, head, first + r) = static_cast<float>(lse);
-        *p.rest.at(batch, head, first + r) = empty ? 0 : static_cast<float>(lse - static_cast<float>(lse));
-        float* out = p.out.at(batch, head, first + r);
-        for (int64_t c = 0; c < p.value_dim; ++c) out[c * p.out.column] = empty ? 0 : b.sum[c * BLOCK + r] / total;
+        const double sink = p.sink && !empty ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
+        total += std::exp(sink - top);
+        const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
+        if (p.lse) *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
+        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
+        const real divide = static_cast<real>(total) * kept, *sum = b.sum + i;
+        write_row(p.out, s.batch, s.head, s.query + i, p.value_dim,
+                  [&](int64_t c) { return empty ? real(0) : sum[c * BLOCK] / divide; });
     }
 }
 
-REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, int64_t batch, int64_t head, int64_t first) {
-    const int64_t rows = p.queries - first < BLOCK ? p.queries - first : BLOCK, kv_head = head / p.group();
-    Walk walk(p.form(batch, head), first, rows, p.keys);
-    for (int n = 0; n < BLOCK / REGARD_LANES; ++n) b.top[n] = splat(-3.4028235e38f), b.total[n] = vf{};
-    for (int64_t n = 0; n < p.value_dim * BLOCK; ++n) b.sum[n] = 0;
-    to_lanes(p.query.at(batch, head, first), p.query.row, p.query.column, rows, p.dim, b.query);
-    const float factor = static_cast<float>(__builtin_fabs(p.scale) * 1.4426950408889634);
-    if (p.scale < 0)  // the greatest product must be the greatest score
+REGARD_APART void begin_rows(const Problem& p, QueryBlock& b, const Spot& s) {
+    const bool softmax = p.normalize == Normalize::softmax;
+    for (int n = 0; n < VECTORS; ++n) {
+        b.top[n] = splat(softmax ? LOWEST : 0), b.total[n] = splat(softmax ? 0 : 1);
+        b.shrink[n] = splat(1);
+    }
+    for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.sum + n, vf{});
+    to_lanes(rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, b.value_room), s.queries, p.dim, b.query);
+    if (p.scale < 0 && !p.moved())  // the greatest product must be the greatest score
         for (int64_t n = 0; n < p.dim * BLOCK; ++n) b.query[n] = -b.query[n];
-    uint64_t words[KEYS];
-    for (int64_t key = walk.next(0); key < p.keys; key = walk.next(key + KEYS)) {
-        const int64_t width = p.keys - key < KEYS ? p.keys - key : KEYS;
-        const Seen seen = walk.look(key, width, words);
-        if (seen == Seen::nothing) continue;
-        score_tile(p, b, batch, kv_head, key, width, words, seen == Seen::some);
-        exponentiate(b, factor, width);
-        add_values(p, b, batch, kv_head, key, width);
-    }
-    write_rows(p, b, batch, head, first, rows);
+    for (int64_t i = 0; p.dropout && i < BLOCK; ++i) b.row_words[i] = row_word(p, s.batch, s.head, s.query + i);
 }
 
-void forward(const Problem& p) {
+REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, Spot s) {
+    Walk walk(p.form(s.batch, s.head), s.query, s.queries, p.keys);
+    const real factor = static_cast<real>((p.moved() ? 1 : std::fabs(p.scale)) * 1.4426950408889634074);
+    begin_rows(p, b, s);
+    for (s.key = walk.next(0); s.key < p.keys; s.key = walk.next(s.key + KEYS)) {
+        s.keys = p.keys - s.key < KEYS ? p.keys - s.key : KEYS;
+        const Seen seen = walk.look(s.key, s.keys, b.words);
+        if (seen == Seen::nothing) continue;
+        b.partly = seen == Seen::some;
+        score_tile(p, b, s);
+        if (p.normalize == Normalize::softmax)
+            exponentiate(b, factor, s.keys);
+        else
+            squash(b, s.keys);
+        if (p.dropout)
+            drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);
+        add_values(p, b, s);
+    }
+    write_rows(p, b, s);
+}
+
+bool forward(const Problem& p) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
 #pragma omp parallel num_threads(static_cast<int>(p.threads))
     {
-        Scratch memory((p.dim + KEYS + p.value_dim) * BLOCK);
-        QueryBlock b;
-        b.query = memory.take(p.dim * BLOCK), b.score = memory.take(KEYS * BLOCK), b.sum = memory.take(p.value_dim * BLOCK);
+        Scratch memory(query_block_numbers(p));
+        QueryBlock b = take_query_block(p, memory);
 #pragma omp for schedule(dynamic)
         for (int64_t item = 0; item < items; ++item) {
-            const int64_t head = item / blocks, block = blocks - 1 - item % blocks;  // causal: the longest rows first
-            attend_rows(p, b, head / p.heads, head % p.heads, block * BLOCK);
+            const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
+            const int64_t rows = p.queries - first < BLOCK ? p.queries - first : BLOCK;
+            attend_rows(p, b, {head / p.heads, head % p.heads, first, rows, 0, 0});
         }
     }
+    return true;
 }

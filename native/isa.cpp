@@ -10,25 +10,24 @@ bool runs(const char* name) {
 #ifdef REGARD_X86
     if (!std::strcmp(name, "avx512"))
         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
-    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+               __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 #endif
     return !std::strcmp(name, "baseline");
 }
 
-constexpr Kernels ALL[] = {
+constexpr const Kernels* ALL[] = {
 #ifdef REGARD_X86
-    {"avx512", avx512::forward, avx512::backward},
-    {"avx2", avx2::forward, avx2::backward},
+    &avx512::kernels, &avx2::kernels,
 #endif
-    {"baseline", baseline::forward, baseline::backward},
+    &baseline::kernels,
 };
 
 }  // namespace
 
 const Kernels* kernels(const char* name) {
-    for (const Kernels& each : ALL)
-        if (runs(each.name) && (!*name || !std::strcmp(name, each.name))) return &each;
+    for (const Kernels* each : ALL)
+        if (runs(each->name) && (!*name || !std::strcmp(name, each->name))) return each;
     return nullptr;
 }
 

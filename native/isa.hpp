@@ -4,16 +4,24 @@
 
 namespace regard {
 
-struct Kernels {
-    const char* name;
-    void (*forward)(const Problem&);
-    void (*backward)(const Problem&);
+// One kernel, accumulating in float32 or in float64. Says whether its result keeps every promise.
+struct Kernel {
+    bool (*float32)(const Problem&);
+    bool (*float64)(const Problem&);
+
+    bool operator()(const Problem& p) const { return (p.query.kind == Kind::float64 ? float64 : float32)(p); }
 };
 
-#define REGARD_DECLARE(isa)            \
-    namespace isa {                    \
-    void forward(const Problem&);      \
-    void backward(const Problem&);     \
+struct Kernels {
+    const char* name;
+    Kernel forward, backward;
+};
+
+#define REGARD_DECLARE(isa)                                                                \
+    namespace isa {                                                                        \
+    namespace f32 { bool forward(const Problem&); bool backward(const Problem&); }         \
+    namespace f64 { bool forward(const Problem&); bool backward(const Problem&); }         \
+    constexpr Kernels kernels = {#isa, {f32::forward, f64::forward}, {f32::backward, f64::backward}}; \
     }
 REGARD_DECLARE(baseline)
 REGARD_DECLARE(avx2)

@@ -1,9 +1,21 @@
 // All kernels for one instruction set, in a namespace of its own: an inline function that two translation units compiled
-// with different flags would be one function to the linker. Wants REGARD_ISA, REGARD_LANES, REGARD_ROWS, REGARD_VECTORS.
+// with different flags would be one function to the linker. Wants REGARD_ISA, REGARD_BYTES (of a vector), REGARD_ROWS,
+// REGARD_VECTORS. Every header is read twice, once for each type that numbers are accumulated in.
+#include <algorithm>
+#include <cmath>
 #include <cstdlib>
+#include <cstring>
+#include <utility>
 #include <vector>
 
 #include "isa.hpp"
+
+#define REGARD_INLINE inline __attribute__((always_inline))
+// A function that keeps its registers to itself: inlined into its caller, a product spilled its accumulators.
+#define REGARD_APART static __attribute__((noinline))
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA)
+#define REGARD_FUSES
+#endif
 
 namespace regard {
 namespace REGARD_ISA {
@@ -14,12 +26,17 @@ constexpr int QUERIES = 64;  // queries of a backward tile
 constexpr int DEPTH = 64;    // components that are summed in one run
 constexpr int MICRO_ROWS = REGARD_ROWS, MICRO_VECTORS = REGARD_VECTORS;
 
-#include "simd.hpp"
-#include "micro.hpp"
-#include "lanes.hpp"
-#include "seen.hpp"
-#include "forward.hpp"
-#include "backward.hpp"
+namespace f32 {
+using real = float;
+using word = int32_t;
+#include "one_type.inl"
+}  // namespace f32
+
+namespace f64 {
+using real = double;
+using word = int64_t;
+#include "one_type.inl"
+}  // namespace f64
 
 }  // namespace REGARD_ISA
 }  // namespace regard

@@ -1,13 +1,13 @@
 // The one product: acc[m][n] = Σ_k A(m, k) · B(k, n), A broadcast from its natural layout, B in vectors.
 
 template <int ROWS, int VECTORS, class Finish>
-REGARD_INLINE void product(int64_t depth, const float* a, int64_t a_row, int64_t a_depth, const float* b, int64_t b_depth,
+REGARD_INLINE void product(int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b, int64_t b_depth,
                            const Finish& finish) {
     vf acc[ROWS][VECTORS] = {};
     for (int64_t k = 0; k < depth; ++k) {
         vf right[VECTORS];
 #pragma GCC unroll 8
-        for (int n = 0; n < VECTORS; ++n) right[n] = load(b + k * b_depth + n * REGARD_LANES);
+        for (int n = 0; n < VECTORS; ++n) right[n] = load(b + k * b_depth + n * LANES);
 #pragma GCC unroll 8
         for (int m = 0; m < ROWS; ++m) {
             const vf left = splat(a[m * a_row + k * a_depth]);
@@ -18,13 +18,13 @@ REGARD_INLINE void product(int64_t depth, const float* a, int64_t a_row, int64_t
 #pragma GCC unroll 8
     for (int m = 0; m < ROWS; ++m) {
 #pragma GCC unroll 8
-        for (int n = 0; n < VECTORS; ++n) finish(m, n * REGARD_LANES, acc[m][n]);
+        for (int n = 0; n < VECTORS; ++n) finish(m, n * LANES, acc[m][n]);
     }
 }
 
 // All rows against one strip of VECTORS vectors; finish(row, column, vector).
 template <int VECTORS, class Finish>
-REGARD_INLINE void strip(int64_t rows, int64_t depth, const float* a, int64_t a_row, int64_t a_depth, const float* b,
+REGARD_INLINE void strip(int64_t rows, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
                          int64_t b_depth, const Finish& finish) {
     int64_t row = 0;
     for (; row + MICRO_ROWS <= rows; row += MICRO_ROWS)
@@ -37,27 +37,27 @@ REGARD_INLINE void strip(int64_t rows, int64_t depth, const float* a, int64_t a_
 
 // finish(row, column, Σ_k A(row, k) · B(k, column)) for `columns`, a multiple of the lanes.
 template <class Finish>
-REGARD_INLINE void multiply(int64_t rows, int64_t columns, int64_t depth, const float* a, int64_t a_row, int64_t a_depth,
-                            const float* b, int64_t b_depth, const Finish& finish) {
-    constexpr int WIDE = MICRO_VECTORS * REGARD_LANES;
+REGARD_INLINE void multiply(int64_t rows, int64_t columns, int64_t depth, const real* a, int64_t a_row, int64_t a_depth,
+                            const real* b, int64_t b_depth, const Finish& finish) {
+    constexpr int WIDE = MICRO_VECTORS * LANES;
     int64_t first = 0;
     for (; first + WIDE <= columns; first += WIDE)
         strip<MICRO_VECTORS>(rows, depth, a, a_row, a_depth, b + first, b_depth,
                              [&](int64_t row, int column, vf x) { finish(row, first + column, x); });
-    for (; first < columns; first += REGARD_LANES)
+    for (; first < columns; first += LANES)
         strip<1>(rows, depth, a, a_row, a_depth, b + first, b_depth,
                  [&](int64_t row, int column, vf x) { finish(row, first + column, x); });
 }
 
 // The same for a long sum: runs of DEPTH are summed each on its own, in `tile` [rows][BLOCK], so that errors don't pile up.
 template <class Finish>
-REGARD_INLINE void multiply_long(int64_t rows, int64_t depth, const float* a, int64_t a_row, int64_t a_depth, const float* b,
-                                 float* tile, const Finish& finish) {
+REGARD_INLINE void multiply_long(int64_t rows, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
+                                 real* tile, const Finish& finish) {
     int64_t k = 0;
     for (; k + DEPTH < depth; k += DEPTH)
         multiply(rows, BLOCK, DEPTH, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,
                  [&](int64_t row, int64_t column, vf x) {
-                     float* at = tile + row * BLOCK + column;
+                     real* at = tile + row * BLOCK + column;
                      store(at, k ? load(at) + x : x);
                  });
     multiply(rows, BLOCK, depth - k, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,

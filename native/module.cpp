@@ -24,14 +24,14 @@ class Engine {
         if (!kernels_) throw nb::value_error("this processor has no such instruction set");
     }
     const char* name() const { return kernels_->name; }
-    void forward(const nb::bytes& ticket, const nb::bytes& forms) const { run(kernels_->forward, ticket, forms); }
-    void backward(const nb::bytes& ticket, const nb::bytes& forms) const { run(kernels_->backward, ticket, forms); }
+    bool forward(const nb::bytes& ticket, const nb::bytes& forms) const { return run(kernels_->forward, ticket, forms); }
+    bool backward(const nb::bytes& ticket, const nb::bytes& forms) const { return run(kernels_->backward, ticket, forms); }
 
    private:
-    static void run(void (*kernel)(const regard::Problem&), const nb::bytes& ticket, const nb::bytes& forms) {
+    static bool run(const regard::Kernel& kernel, const nb::bytes& ticket, const nb::bytes& forms) {
         const regard::Problem problem = unpacked(ticket, forms);
         nb::gil_scoped_release released;
-        kernel(problem);
+        return kernel(problem);
     }
     const regard::Kernels* kernels_;
 };

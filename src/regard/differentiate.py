@@ -21,7 +21,8 @@ from regard.products import finite
 __all__ = ["Engine", "guarded"]
 
 Compute = Callable[[Problem], Partial]
-Gradient = Callable[[Problem, Sequence[Tensor], Sequence[Tensor | None]], Sequence[Tensor | None]]
+Gradient = Callable[[Problem, Sequence[Tensor], Sequence[Tensor | None]], Sequence[Tensor | None] | None]
+"""None stands for gradients that hidden pairs may have poisoned."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +41,14 @@ def guarded(problem: Problem, engine: Engine, fallback: Compute) -> Partial:
     made: list[Partial] = []
     results = _Guarded.apply(problem, engine, fallback, made, *problem.tensors)  # type: ignore[no-untyped-call]
     log_sum = results[1] if len(results) > 1 else None
-    sink = None if made[0].sink is None else problem.sink
+    sink = problem.sink if problem.parts and made[0].sink is not None else None
     return made[0].with_children({"values": results[0], "log_sum": log_sum, "sink": sink})
 
 
-def _results(part: Partial) -> tuple[Tensor, ...]:
+def _results(problem: Problem, part: Partial) -> tuple[Tensor, ...]:
+    """Values and lse of a part; of all keys the output, in which the sink has its share."""
+    if not problem.parts:
+        return (part.out,)
     return (part.values,) if part.log_sum is None else (part.values, part.log_sum)
 
 
@@ -61,11 +65,11 @@ class _Guarded(Function):
             with torch.enable_grad():
                 ctx.inside = _leaves(tensors)
                 part, extra = engine.compute(problem.with_tensors(ctx.inside))
-            ctx.followed = _results(part)
+            ctx.followed = _results(problem, part)
         else:
             part, extra = engine.compute(problem)
         made.append(part)
-        results = tuple(result.detach() for result in _results(part))
+        results = tuple(result.detach() for result in _results(problem, part))
         ctx.count = len(tensors)
         ctx.save_for_backward(*tensors, *results, *extra)
         return results
@@ -73,18 +77,28 @@ class _Guarded(Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         higher = torch.is_grad_enabled()
-        tensors, saved = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
-        safe = not higher and all(finite(grad) for grad in grads if grad is not None)
-        if not safe:
+        kept = ctx.saved_tensors  # read once: recomputation gives each only once
+        tensors, saved = kept[: ctx.count], kept[ctx.count :]
+        found = None if higher else _own(ctx, tensors, saved, grads)
+        if found is None:
             with torch.enable_grad():
                 inside = tensors if higher else _leaves(tensors)
-                again = _results(ctx.fallback(ctx.problem.with_tensors(inside)))[: len(grads)]
-            found = _pulled(again, inside, grads, higher)
-        elif ctx.engine.gradient is None:
-            found = _pulled(ctx.followed, ctx.inside, grads, False)
-        else:
-            found = ctx.engine.gradient(ctx.problem.with_tensors(tensors), saved, grads)
+                again = ctx.problem.with_tensors(inside)
+                results = _results(again, ctx.fallback(again))[: len(grads)]
+            found = _pulled(results, inside, grads, higher)
         return (None, None, None, None, *found)
+
+
+def _own(
+    ctx: Any, tensors: Sequence[Tensor], saved: Sequence[Tensor], grads: Sequence[Tensor | None]
+) -> Sequence[Tensor | None] | None:
+    """The gradients by the engine itself, or None where they would break a promise."""
+    engine: Engine = ctx.engine
+    if engine.gradient is not None:
+        return engine.gradient(ctx.problem.with_tensors(_leaves(tensors)), saved, grads)
+    if all(finite(grad) for grad in grads if grad is not None):
+        return _pulled(ctx.followed, ctx.inside, grads, False)
+    return None
 
 
 def _leaves(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

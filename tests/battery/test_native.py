@@ -139,16 +139,22 @@ def test_rows_of_nothing():
     assert all(t.grad.isfinite().all() for t in (query, key, value))
 
 
-@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+@pytest.mark.parametrize("rule", [None, rg.causal(), rg.mask(numbers(71, 71) > 0)], ids=["all", "causal", "mask"])
+@pytest.mark.parametrize("poison", [float("nan"), float("inf"), -float("inf")])
 @pytest.mark.parametrize("where", [0, 1, 2])
-def test_poison_goes_where_it_is_seen_and_nowhere_else(poison, where):
-    """With a pattern another engine takes over, and says so; without one every row sees everything."""
+def test_poison_goes_where_it_is_seen_and_nowhere_else(poison, where, rule):
     inputs = [t.float() for t in inputs_of(67, 71, 17, 23)]
-    inputs[where][0, 0, 3, 2] = poison
-    assert "NaN" in rg.plan(*inputs, rg.causal()).reasons["native"]
-    out = rg.attend(*inputs, engine="native")
-    clean = rg.attend(*inputs, engine="reference")
-    assert torch.equal(out.isnan().any(-1), clean.isnan().any(-1))
+    inputs[where][0, 0, 37, 2] = poison
+    found, clean = ([t.clone().requires_grad_() for t in inputs] for _ in range(2))
+    out, expected = rg.attend(*found, rule, engine="native"), rg.attend(*clean, rule, engine="reference")
+    torch.testing.assert_close(out, expected, rtol=0, atol=1e-4, equal_nan=True)
+    assert expected.isfinite().any() and not expected.isfinite().all()
+    weight = torch.where(expected.isfinite(), 1.0, 0)
+    grads = (
+        torch.autograd.grad(torch.where(o.isfinite(), o, 0), i, weight) for o, i in ((out, found), (expected, clean))
+    )
+    for got, want in zip(*grads, strict=True):
+        assert torch.equal(got.isnan(), want.isnan())
 
 
 def test_a_poisoned_gradient_takes_the_fallback():

@@ -1,4 +1,4 @@
-"""Our own CPU kernels (native/, C++): softmax over scaled dot products, any pattern, forward and backward, O(N) memory.
+"""Our own CPU kernels (native/, C++): softmax and sigmoid over products of vectors, any pattern and bias, O(N) memory.
 
 The result of a batch entry and head has the same bits for any number of threads and any other entries and heads.
 """
@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from regard.engines.native.ticket import forms_of, ticket
+from regard.engines.native import lowering
+from regard.engines.native.lowering import Lowered, lower
+from regard.engines.native.moves import Moves
+from regard.engines.native.ticket import ticket
 from regard.parts import Partial
 from regard.problem import Problem
-from regard.products import finite
-from regard.terms.normalize import Softmax
-from regard.terms.score import Dot
 
 __all__ = ["compute", "gradient", "refusal"]
 
@@ -55,58 +55,98 @@ _kernels, _missing = _engine()
 
 def refusal(problem: Problem) -> str | None:
     """Why the kernels can't compute the problem, or None."""
-    rule = problem.rule
     if _missing is not None:
         return _missing
     if problem.query.device.type != "cpu":
         return "its kernels are for CPUs"
     if problem.transformed:
         return "torch.func transforms and forward-mode AD need plain operations"
-    if problem.query.dtype != torch.float32:
-        return f"its kernels are for float32 so far, not {problem.query.dtype}"
-    if not isinstance(rule.score, Dot) or isinstance(rule.score.scale, Tensor):
-        return f"its score is the dot product with a fixed scale so far, not {rule.score!r}"
-    if not isinstance(rule.normalize, Softmax):
-        return f"its normalizer is softmax so far, not {rule.normalize!r}"
-    if rule.score.scale == 0:
-        return "a scale of 0 has no greatest product"
-    if rule.bias is not None:
-        return "it has no bias so far"
-    if problem.dropout:
-        return "it has no dropout so far"
     if not (problem.queries and problem.keys and problem.batch and problem.heads):
         return "there is nothing to attend to"
-    if max(problem.query.shape[-1], problem.value.shape[-1]) > DIMS:
+    if max(problem.query.shape[-1], problem.key.shape[-1], problem.value.shape[-1]) > DIMS:
         return f"its kernels take dims up to {DIMS}"
-    return _hidden_poison(problem)
-
-
-def _hidden_poison(problem: Problem) -> str | None:
-    if problem.said.pattern is None or all(map(finite, problem.tensors[:3])):
-        return None
-    return "an input holds NaN or ∞, which its products would carry out of hidden pairs"
+    return lowering.refusal(problem)
 
 
 def compute(problem: Problem) -> tuple[Partial, tuple[Tensor, ...]]:
-    """Attention over the keys at hand with its log-sum-exp, and what float32 leaves of that; both for `gradient`."""
+    """The result for the keys at hand, and its log-sum-exp in two parts for `gradient`.
+
+    For a part of the keys: values and lse of the real keys, in the accumulation type. For all keys: the output, the
+    sink and the type of the inputs already in it.
+    """
+    lowered = lower(problem)
     shape = (problem.batch, problem.heads, problem.queries)
-    values = problem.query.new_empty((*shape, problem.value.shape[-1]))
-    lse, rest = problem.query.new_empty(shape), problem.query.new_empty(shape)
-    _kernels.forward(_ticket(problem, (values, lse, rest, *[None] * 5)), forms_of(problem.ranges))
-    return Partial(values, lse, problem.sink, problem.query.dtype, repr(problem.said)), (rest,)
+    summed = problem.accumulate if problem.parts else problem.query.dtype
+    values = torch.empty((*shape, problem.value.shape[-1]), dtype=summed)
+    lse, rest = (torch.empty(shape, dtype=problem.accumulate) for _ in range(2))
+    made = ticket(problem, lowered, _threads(), {"out": values, "lse": lse, "rest": rest})
+    _kernels.forward(made.problem, made.forms)
+    log_sum = lse if problem.parts and lowered.normalize == 0 else None
+    sink = problem.sink if problem.parts else None
+    return Partial(values, log_sum, sink, problem.query.dtype, repr(problem.said)), (lse, rest)
 
 
-def gradient(problem: Problem, saved: Sequence[Tensor], grads: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """The gradients of `problem.tensors`, given values, lse, rest of `compute` and the gradients of the first two."""
-    (values, lse, rest), (to_values, to_lse) = saved, grads
+def gradient(
+    problem: Problem, saved: Sequence[Tensor], grads: Sequence[Tensor | None]
+) -> Sequence[Tensor | None] | None:
+    """The gradients of `problem.tensors`; None where NaN or ∞ may have come out of a hidden pair.
+
+    Args:
+        problem: the problem, its tensors leaves of autograd.
+        saved: values, lse where it is a result, and what `compute` left beside them.
+        grads: of the values and, where it is a result, of lse.
+    """
+    values, (lse, rest) = saved[0], saved[-2:]
+    to_values, to_lse = grads[0], grads[1] if len(grads) > 1 else None
     upstream = torch.zeros_like(values) if to_values is None else to_values
-    found = [torch.empty(t.shape) for t in (problem.query, problem.key, problem.value)]
-    _kernels.backward(_ticket(problem, (values, lse, rest, upstream, to_lse, *found)), forms_of(problem.ranges))
-    return [*found, *(None for _ in problem.leaves)]
+    with torch.enable_grad():
+        lowered = lower(problem)
+    found, slopes, sink_rows = _room(problem, lowered)
+    tensors = {
+        "out": values,
+        "lse": lse,
+        "rest": rest,
+        "out_grad": upstream,
+        "lse_grad": to_lse,
+        "sink_grad": sink_rows,
+    }
+    tensors |= dict(zip(("query_grad", "key_grad", "value_grad"), found, strict=True))
+    made = ticket(problem, lowered, _threads(), tensors, slopes)
+    if not _kernels.backward(made.problem, made.forms):
+        return None
+    to_sink = None if sink_rows is None else sink_rows.sum((0, 2))
+    return _pulled(problem, lowered, [*found, to_sink, *slopes.tensors])
 
 
-def _ticket(problem: Problem, tensors: Sequence[Tensor | None]) -> bytes:
-    score = problem.rule.score
-    assert isinstance(score, Dot) and not isinstance(score.scale, Tensor)
-    scale = problem.query.shape[-1] ** -0.5 if score.scale is None else score.scale
-    return ticket(problem, scale, 1 if _forked else torch.get_num_threads(), tensors)
+def _room(problem: Problem, lowered: Lowered) -> tuple[list[Tensor], Moves, Tensor | None]:
+    """Empty gradients of query, key and value; zeros for those of the bias; one number a row for the sink's."""
+
+    def zeros(tensor: Tensor | None) -> Tensor | None:
+        wanted = tensor is not None and tensor.requires_grad
+        return torch.zeros(tensor.shape, dtype=tensor.dtype) if tensor is not None and wanted else None
+
+    found = [torch.empty(t.shape, dtype=t.dtype) for t in (lowered.query, lowered.key, lowered.value)]
+    moves = lowered.moves
+    slopes = Moves(
+        zeros(moves.table), zeros(moves.keys), zeros(moves.pairs), zeros(moves.edges), 0, moves.offsets, moves.sources
+    )
+    rows = (problem.batch, problem.heads, problem.queries)
+    sunk = lowered.sink is not None and lowered.sink.requires_grad
+    return found, slopes, torch.empty(rows, dtype=problem.accumulate) if sunk else None
+
+
+def _pulled(problem: Problem, lowered: Lowered, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """From the gradients of the lowered tensors to those of the problem's own."""
+    pairs = zip(lowered.tensors, grads, strict=True)
+    given = [(t, g) for t, g in pairs if t is not None and g is not None and t.requires_grad]
+    wanted = [n for n, tensor in enumerate(problem.tensors) if tensor.requires_grad]
+    leaves = [problem.tensors[n] for n in wanted]
+    pulled = torch.autograd.grad([t for t, _ in given], leaves, [g for _, g in given], allow_unused=True)
+    found: list[Tensor | None] = [None] * len(problem.tensors)
+    for n, grad in zip(wanted, pulled, strict=True):
+        found[n] = grad
+    return found
+
+
+def _threads() -> int:
+    return 1 if _forked else torch.get_num_threads()

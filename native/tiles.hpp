@@ -1,0 +1,152 @@
+// Moving blocks between tensors of any kind and the vector lanes.
+
+REGARD_INLINE int64_t lanes_up(int64_t size) { return (size + LANES - 1) / LANES * LANES; }
+
+// Scratch memory of one thread, aligned to a cache line.
+class Scratch {
+   public:
+    explicit Scratch(int64_t numbers)
+        : data_(static_cast<real*>(aligned_alloc(64, (numbers * sizeof(real) + 63) / 64 * 64))) {}
+    ~Scratch() { free(data_); }
+    Scratch(const Scratch&) = delete;
+    Scratch& operator=(const Scratch&) = delete;
+    real* take(int64_t numbers) {
+        real* given = data_ + used_;
+        used_ += lanes_up(numbers);
+        return given;
+    }
+
+   private:
+    real* data_;
+    int64_t used_ = 0;
+};
+
+// A block of rows as reals, wherever they lie.
+struct Rows {
+    const real* data;
+    int64_t row, column;
+};
+
+REGARD_INLINE float widened(uint16_t bits, Kind kind) {
+    uint32_t wide;
+    float number;
+    if (kind == Kind::bfloat16) {
+        wide = uint32_t{bits} << 16;
+        memcpy(&number, &wide, 4);
+        return number;
+    }
+    wide = (bits & 0x7FFFu) << 13;  // the exponent's bias is 112 greater; this keeps denormals, too
+    memcpy(&number, &wide, 4);
+    number *= 0x1p112f;
+    memcpy(&wide, &number, 4);
+    wide |= (bits & 0x8000u) << 16 | ((bits & 0x7C00u) == 0x7C00u ? 0x7F800000u : 0);
+    memcpy(&number, &wide, 4);
+    return number;
+}
+
+template <Kind KIND>
+REGARD_APART void widen_rows(const Array& a, const uint16_t* from, int64_t rows, int64_t columns, real* room) {
+    for (int64_t r = 0; r < rows; ++r, from += a.row, room += columns) {
+        if (a.column == 1)
+            for (int64_t c = 0; c < columns; ++c) room[c] = widened(from[c], KIND);
+        else
+            for (int64_t c = 0; c < columns; ++c) room[c] = widened(from[c * a.column], KIND);
+    }
+}
+
+REGARD_INLINE bool is_real(Kind kind) { return kind == (SINGLE ? Kind::float32 : Kind::float64); }
+
+// Rows `first` … of one head: where they lie, or widened into `room` [rows][columns].
+REGARD_INLINE Rows rows_of(const Array& a, int64_t b, int64_t h, int64_t first, int64_t rows, int64_t columns, real* room) {
+    if (is_real(a.kind)) return {a.at<const real>(b, h, first), a.row, a.column};
+    const uint16_t* from = a.at<const uint16_t>(b, h, first);
+    if (a.kind == Kind::bfloat16)
+        widen_rows<Kind::bfloat16>(a, from, rows, columns, room);
+    else
+        widen_rows<Kind::float16>(a, from, rows, columns, room);
+    return {room, columns, 1};
+}
+
+// How much room `rows_of` wants.
+REGARD_INLINE int64_t room_for(const Array& a, int64_t rows, int64_t columns) { return is_real(a.kind) ? 0 : rows * columns; }
+
+REGARD_INLINE uint16_t to_bfloat16(float number) {
+    uint32_t bits;
+    memcpy(&bits, &number, 4);
+    if (number != number) return static_cast<uint16_t>(bits >> 16 | 0x40);
+    return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);  // to the nearest, ties to even
+}
+
+// a[b, h, r, :] = value(0), value(1), …, rounded to the numbers of the tensor.
+template <class Value>
+REGARD_INLINE void write_row(const Array& a, int64_t b, int64_t h, int64_t r, int64_t columns, const Value& value) {
+    if (is_real(a.kind)) {
+        real* to = a.at<real>(b, h, r);
+        for (int64_t c = 0; c < columns; ++c) to[c * a.column] = value(c);
+    } else if (a.kind == Kind::bfloat16) {
+        uint16_t* to = a.at<uint16_t>(b, h, r);
+        for (int64_t c = 0; c < columns; ++c) to[c * a.column] = to_bfloat16(static_cast<float>(value(c)));
+    } else {
+        _Float16* to = a.at<_Float16>(b, h, r);
+        for (int64_t c = 0; c < columns; ++c) to[c * a.column] = static_cast<_Float16>(value(c));
+    }
+}
+
+// One step of a transposition: lanes whose bit STEP differs from their row's change places.
+template <int STEP, int... LANE>
+REGARD_INLINE void exchange(vf& low, vf& high, std::integer_sequence<int, LANE...>) {
+    const vf a = low, b = high;
+    low = __builtin_shufflevector(a, b, ((LANE & STEP) ? LANES + LANE - STEP : LANE)...);
+    high = __builtin_shufflevector(a, b, ((LANE & STEP) ? LANES + LANE : LANE + STEP)...);
+}
+
+template <int STEP>
+REGARD_INLINE void exchange_rows(vf* x) {
+#pragma GCC unroll 16
+    for (int n = 0; n < LANES; ++n)
+        if (!(n & STEP)) exchange<STEP>(x[n], x[n + STEP], std::make_integer_sequence<int, LANES>());
+    if constexpr (STEP > 1) exchange_rows<STEP / 2>(x);
+}
+
+// to[c][r] = from[r][c] for LANES × LANES numbers.
+REGARD_INLINE void transpose_square(const real* from, int64_t from_row, real* to, int64_t to_row) {
+    vf x[LANES];
+#pragma GCC unroll 16
+    for (int n = 0; n < LANES; ++n) x[n] = load(from + n * from_row);
+    exchange_rows<LANES / 2>(x);
+#pragma GCC unroll 16
+    for (int n = 0; n < LANES; ++n) store(to + n * to_row, x[n]);
+}
+
+// to[c · to_row + r] = from[r · row + c · column] for all of `rows` × `columns`.
+REGARD_APART void transpose(const real* from, int64_t row, int64_t column, int64_t rows, int64_t columns, real* to,
+                            int64_t to_row) {
+    const int64_t whole_rows = column == 1 ? rows / LANES * LANES : 0, whole_columns = columns / LANES * LANES;
+    for (int64_t r = 0; r < whole_rows; r += LANES)
+        for (int64_t c = 0; c < whole_columns; c += LANES) transpose_square(from + r * row + c, row, to + c * to_row + r, to_row);
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) to[c * to_row + r] = from[r * row + c * column];
+}
+
+// [rows, columns] → [columns][BLOCK], rows in the lanes, those that are missing 0.
+REGARD_INLINE void to_lanes(const Rows& from, int64_t rows, int64_t columns, real* packed) {
+    transpose(from.data, from.row, from.column, rows, columns, packed, BLOCK);
+    for (int64_t c = 0; rows < BLOCK && c < columns; ++c)
+        for (int64_t r = rows; r < BLOCK; ++r) packed[c * BLOCK + r] = 0;
+}
+
+// [rows, columns] → [rows][width], columns in the lanes, those that are missing 0.
+REGARD_APART void to_rows(const Rows& from, int64_t rows, int64_t columns, int64_t width, real* packed) {
+    for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t c = 0; c < columns; ++c) packed[r * width + c] = from.data[r * from.row + c * from.column];
+        for (int64_t c = columns; c < width; ++c) packed[r * width + c] = 0;
+    }
+}
+
+// Whether a block holds neither NaN nor ∞: 0 · x is 0 for all other x.
+REGARD_APART bool finite(const Rows& from, int64_t rows, int64_t columns) {
+    real sum = 0;
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < columns; ++c) sum += 0 * from.data[r * from.row + c * from.column];
+    return sum == 0;
+}
