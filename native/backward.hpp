@@ -313,7 +313,7 @@ static bool finite_query(const Problem& p, int64_t n, real* room) {
 }
 
 // False where a hidden pair may have met NaN or ∞: then the gradients are not to be used.
-bool backward(const Problem& p) {
+static bool backward_tiles(const Problem& p) {
     const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
     Reach reaches;
     if (p.forms) reach_all(p, p.form_count, reaches);

@@ -34,9 +34,8 @@ REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
                   [&](int64_t j, int64_t column, vf x) { store(b.score + j * BLOCK + column, x); });
 }
 
-// A tile of what is to be exponentiated, hidden pairs −∞.
-REGARD_INLINE void score_tile(const Problem& p, QueryBlock& b, const Spot& s) {
-    product_tile(p, b, s);
+// Products to what is to be exponentiated, hidden pairs −∞.
+REGARD_INLINE void move_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     if (p.moved()) scale_and_cap(p, s.keys, b.score, nullptr);
     if (p.bias) {
         bias_tile<Lanes::queries>(p, s, b.bias, b.turned);
@@ -93,12 +92,21 @@ REGARD_APART void add_poison(const Problem& p, QueryBlock& b, const Spot& s, con
         }
 }
 
+// Shrinks the earlier sums on their own, where any has to be.
+REGARD_APART void shrink_sums(const Problem& p, QueryBlock& b) {
+    bool shrinks = false;
+    for (int n = 0; n < VECTORS; ++n)
+        for (int lane = 0; lane < LANES; ++lane) shrinks |= b.shrink[n][lane] != 1;
+    if (!shrinks) return;
+    for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.sum + n, load(b.sum + n) * b.shrink[n / LANES % VECTORS]);
+    for (int n = 0; n < VECTORS; ++n) b.shrink[n] = splat(1);
+}
+
 REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
     Rows value = rows_of(p.value, s.batch, s.head / p.group(), s.key, s.keys, p.value_dim, b.value_room);
     const bool poisoned = b.partly && !finite(value, s.keys, p.value_dim);
     if (poisoned) {
-        for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.sum + n, load(b.sum + n) * b.shrink[n / LANES % VECTORS]);
-        for (int n = 0; n < VECTORS; ++n) b.shrink[n] = splat(1);
+        shrink_sums(p, b);
         add_poison(p, b, s, value, b.value_room);
         value = {b.value_room, p.value_dim, 1};
     }
@@ -128,41 +136,57 @@ REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& 
     }
 }
 
-REGARD_APART void begin_rows(const Problem& p, QueryBlock& b, const Spot& s) {
+REGARD_APART void begin_sums(const Problem& p, QueryBlock& b, const Spot& s) {
     const bool softmax = p.normalize == Normalize::softmax;
     for (int n = 0; n < VECTORS; ++n) {
         b.top[n] = splat(softmax ? LOWEST : 0), b.total[n] = splat(softmax ? 0 : 1);
         b.shrink[n] = splat(1);
     }
     for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.sum + n, vf{});
-    to_lanes(rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, b.value_room), s.queries, p.dim, b.query);
-    if (p.scale < 0 && !p.moved())  // the greatest product must be the greatest score
-        for (int64_t n = 0; n < p.dim * BLOCK; ++n) b.query[n] = -b.query[n];
     for (int64_t i = 0; p.dropout && i < BLOCK; ++i) b.row_words[i] = row_word(p, s.batch, s.head, s.query + i);
 }
 
-REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, Spot s) {
+REGARD_APART void begin_rows(const Problem& p, QueryBlock& b, const Spot& s) {
+    begin_sums(p, b, s);
+    to_lanes(rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, b.value_room), s.queries, p.dim, b.query);
+    if (p.scale < 0 && !p.moved())  // the greatest product must be the greatest score
+        for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.query + n, -load(b.query + n));
+}
+
+// Products to weights, dropout included.
+REGARD_INLINE void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s) {
+    move_tile(p, b, s);
+    if (p.normalize == Normalize::softmax)
+        exponentiate(b, static_cast<real>((p.moved() ? 1 : std::fabs(p.scale)) * 1.4426950408889634074), s.keys);
+    else
+        squash(b, s.keys);
+    if (p.dropout) drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);
+}
+
+// each(tile) for the tiles of a block of rows in which anything is visible, their words set.
+template <class Each>
+REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, Spot s, const Each& each) {
     Walk walk(p.form(s.batch, s.head), s.query, s.queries, p.keys);
-    const real factor = static_cast<real>((p.moved() ? 1 : std::fabs(p.scale)) * 1.4426950408889634074);
-    begin_rows(p, b, s);
     for (s.key = walk.next(0); s.key < p.keys; s.key = walk.next(s.key + KEYS)) {
-        s.keys = p.keys - s.key < KEYS ? p.keys - s.key : KEYS;
+        s.keys = std::min<int64_t>(p.keys - s.key, KEYS);
         const Seen seen = walk.look(s.key, s.keys, b.words);
         if (seen == Seen::nothing) continue;
         b.partly = seen == Seen::some;
-        score_tile(p, b, s);
-        if (p.normalize == Normalize::softmax)
-            exponentiate(b, factor, s.keys);
-        else
-            squash(b, s.keys);
-        if (p.dropout)
-            drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);
-        add_values(p, b, s);
+        each(s);
     }
+}
+
+REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, const Spot& s) {
+    begin_rows(p, b, s);
+    each_tile(p, b, s, [&](const Spot& tile) {
+        product_tile(p, b, tile);
+        weigh_tile(p, b, tile);
+        add_values(p, b, tile);
+    });
     write_rows(p, b, s);
 }
 
-bool forward(const Problem& p) {
+static bool forward_tiles(const Problem& p) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
 #pragma omp parallel num_threads(static_cast<int>(p.threads))
     {

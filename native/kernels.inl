@@ -1,12 +1,16 @@
 // All kernels for one instruction set, in a namespace of its own: an inline function that two translation units compiled
 // with different flags would be one function to the linker. Wants REGARD_ISA, REGARD_BYTES (of a vector), REGARD_ROWS,
-// REGARD_VECTORS. Every header is read twice, once for each type that numbers are accumulated in.
+// REGARD_VECTORS; REGARD_PAIRS where it multiplies pairs of bfloat16. Every header is read twice, once for each type that numbers are accumulated in.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
 #include <vector>
+
+#ifdef REGARD_PAIRS
+#include <immintrin.h>
+#endif
 
 #include "isa.hpp"
 
@@ -29,7 +33,11 @@ constexpr int MICRO_ROWS = REGARD_ROWS, MICRO_VECTORS = REGARD_VECTORS;
 namespace f32 {
 using real = float;
 using word = int32_t;
+#ifdef REGARD_PAIRS
+#define REGARD_PAIRS_HERE
+#endif
 #include "one_type.inl"
+#undef REGARD_PAIRS_HERE
 }  // namespace f32
 
 namespace f64 {

@@ -22,17 +22,17 @@ REGARD_INLINE void product(int64_t depth, const real* a, int64_t a_row, int64_t 
     }
 }
 
-// All rows against one strip of VECTORS vectors; finish(row, column, vector).
-template <int VECTORS, class Finish>
-REGARD_INLINE void strip(int64_t rows, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
+// All rows against one strip of VECTORS vectors, ROWS at a time and what is left in halves; finish(row, column, vector).
+template <int ROWS, int VECTORS, class Finish>
+REGARD_INLINE void strip(int64_t row, int64_t rows, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
                          int64_t b_depth, const Finish& finish) {
-    int64_t row = 0;
-    for (; row + MICRO_ROWS <= rows; row += MICRO_ROWS)
-        product<MICRO_ROWS, VECTORS>(depth, a + row * a_row, a_row, a_depth, b, b_depth,
-                                     [&](int m, int column, vf x) { finish(row + m, column, x); });
-    for (; row < rows; ++row)
-        product<1, VECTORS>(depth, a + row * a_row, a_row, a_depth, b, b_depth,
-                            [&](int m, int column, vf x) { finish(row + m, column, x); });
+    for (; row + ROWS <= rows; row += ROWS)
+        product<ROWS, VECTORS>(depth, a + row * a_row, a_row, a_depth, b, b_depth,
+                               [&](int m, int column, vf x) { finish(row + m, column, x); });
+    if constexpr (ROWS > 1) {
+        constexpr int FEWER = ROWS > 4 ? 4 : ROWS / 2;
+        if (row < rows) strip<FEWER, VECTORS>(row, rows, depth, a, a_row, a_depth, b, b_depth, finish);
+    }
 }
 
 // finish(row, column, Σ_k A(row, k) · B(k, column)) for `columns`, a multiple of the lanes.
@@ -42,10 +42,10 @@ REGARD_INLINE void multiply(int64_t rows, int64_t columns, int64_t depth, const 
     constexpr int WIDE = MICRO_VECTORS * LANES;
     int64_t first = 0;
     for (; first + WIDE <= columns; first += WIDE)
-        strip<MICRO_VECTORS>(rows, depth, a, a_row, a_depth, b + first, b_depth,
+        strip<MICRO_ROWS, MICRO_VECTORS>(0, rows, depth, a, a_row, a_depth, b + first, b_depth,
                              [&](int64_t row, int column, vf x) { finish(row, first + column, x); });
     for (; first < columns; first += LANES)
-        strip<1>(rows, depth, a, a_row, a_depth, b + first, b_depth,
+        strip<MICRO_ROWS, 1>(0, rows, depth, a, a_row, a_depth, b + first, b_depth,
                  [&](int64_t row, int column, vf x) { finish(row, first + column, x); });
 }
 

@@ -10,3 +10,8 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "scores.hpp"
 #include "forward.hpp"
 #include "backward.hpp"
+#ifdef REGARD_PAIRS_HERE
+#include "pairs_unit.hpp"
+#include "pairs.hpp"
+#endif
+#include "entry.hpp"

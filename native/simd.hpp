@@ -32,15 +32,16 @@ struct Power {
 };
 
 REGARD_INLINE Power power_of_two(vf x) {
-    constexpr real magic = SINGLE ? real(12582912) : real(6755399441055744);  // 1.5 · 2^23 or 2^52: adding it rounds
-    constexpr real least = SINGLE ? real(-127) : real(-1023);
+    // 1.5 · 2^23 or 2^52 rounds what is added to it; the rest is the exponent of 1.
+    constexpr real magic = SINGLE ? real(12582912 + 127) : real(6755399441055744 + 1023);
+    const vf least = splat(SINGLE ? real(-127) : real(-1023));
     constexpr double series[] = {1.36914888539041241e-12, 2.56784359934881958e-11, 4.44553827187081007e-10, 7.05491162080112088e-09,
                                  1.01780860092396960e-07, 1.32154867901443053e-06, 1.52527338040598377e-05, 1.54035303933816061e-04,
                                  1.33335581464284411e-03, 9.61812910762847688e-03, 5.55041086648215762e-02, 2.40226506959100694e-01,
                                  6.93147180559945286e-01};
     constexpr float minimax[] = {1.5353361960e-04f, 1.3398875017e-03f, 9.6184369177e-03f,
                                  5.5503323674e-02f, 2.4022647738e-01f, 6.9314718246e-01f};
-    x = x < least ? splat(least) : x;
+    x = greater(least, x);
     const vf rounded = x + magic, rest = x - (rounded - magic);
     vf q = splat(SINGLE ? real(minimax[0]) : real(series[0]));
     if constexpr (SINGLE) {
@@ -50,8 +51,7 @@ REGARD_INLINE Power power_of_two(vf x) {
 #pragma GCC unroll 16
         for (int k = 1; k < 13; ++k) q = q * rest + real(series[k]);
     }
-    const vi bits = (reinterpret_cast<const vi&>(rounded) << (SINGLE ? 23 : 52)) +
-                    (SINGLE ? word(0x3F800000) : static_cast<word>(0x3FF0000000000000));
+    const vi bits = reinterpret_cast<const vi&>(rounded) << (SINGLE ? 23 : 52);
     return {reinterpret_cast<const vf&>(bits), q * rest};
 }
 
