@@ -171,12 +171,6 @@ REGARD_INLINE void differentiate_tile(const Problem& p, KeyBlock& b, const Spot&
     add_gradients(p, b, s, query, grad, sums.query);
 }
 
-REGARD_APART void write_keys(const real* sum, const Array& grad, int64_t batch, int64_t kv_head, int64_t key, int64_t width,
-                             int64_t dim) {
-    for (int64_t j = 0; j < width; ++j)
-        write_row(grad, batch, kv_head, key + j, dim, [&](int64_t c) { return sum[c * BLOCK + j]; });
-}
-
 // Whether a pair may be hidden.
 static bool hides(const Problem& p) { return p.forms || p.bias; }
 
@@ -269,13 +263,15 @@ static bool differentiate_part(const Problem& p, KeyBlock& b, const Reach& reach
     const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
     kv_head %= p.kv_heads;
     bool fine = true;
+    Divide ones;
+    for (int n = 0; n < BLOCK; ++n) ones.set(n, 1);
     for (int64_t block = blocks * part / shares.parts; block < blocks * (part + 1) / shares.parts; ++block) {
         const int64_t key = block * BLOCK, keys = std::min<int64_t>(p.keys - key, BLOCK), head = kv_head * p.group();
         fine = begin_keys(p, b, {batch, head, 0, 0, key, keys}) && fine;
         for (int64_t g = 0; g < p.group(); ++g)
             differentiate_head(p, b, reaches, {batch, head + g, 0, 0, key, keys}, shares.of(p, batch, head + g, part));
-        write_keys(b.key_sum, p.key_grad, batch, kv_head, key, keys, p.dim);
-        write_keys(b.value_sum, p.value_grad, batch, kv_head, key, keys, p.value_dim);
+        write_lanes(p.key_grad, batch, kv_head, key, keys, p.dim, b.key_sum, ones);
+        write_lanes(p.value_grad, batch, kv_head, key, keys, p.value_dim, b.value_sum, ones);
     }
     return fine;
 }
@@ -283,7 +279,7 @@ static bool differentiate_part(const Problem& p, KeyBlock& b, const Reach& reach
 // dq of a row: the parts in order.
 static void write_query(const Problem& p, const Shares& shares, int64_t n) {
     const int64_t all = p.batch * p.heads * p.queries, head = n / p.queries;
-    write_row(p.query_grad, head / p.heads, head % p.heads, n % p.queries, p.dim, [&](int64_t d) {
+    write_row(p.query_grad, head / p.heads, head % p.heads, n % p.queries, 0, p.dim, [&](int64_t d) {
         real sum = 0;
         for (int64_t part = 0; part < shares.parts; ++part) sum += shares.query[(part * all + n) * shares.width + d];
         return sum;

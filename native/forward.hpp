@@ -48,14 +48,28 @@ REGARD_INLINE void move_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     if (b.partly) hide(b.words, s.keys, -INFINITE, b.score);
 }
 
-// Scores to powers, their sums into total; all earlier sums shrink to the new top.
-REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
-    real* score = b.score;
-    vf top[VECTORS], sum[VECTORS];
-    for (int n = 0; n < VECTORS; ++n) top[n] = b.top[n], sum[n] = vf{};
+// The greatest score of every row so far.
+REGARD_INLINE void raise_top(const QueryBlock& b, int64_t width, vf* top) {
+    for (int n = 0; n < VECTORS; ++n) top[n] = b.top[n];
     for (int64_t j = 0; j < width; ++j)
 #pragma GCC unroll 8
-        for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(score + j * BLOCK + n * LANES), top[n]);
+        for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(b.score + j * BLOCK + n * LANES), top[n]);
+}
+
+// All earlier sums shrink to the new top.
+REGARD_INLINE void add_sums(QueryBlock& b, real factor, const vf* top, const vf* sum) {
+    for (int n = 0; n < VECTORS; ++n) {
+        b.shrink[n] = exp2_of((b.top[n] - top[n]) * factor);
+        b.total[n] = b.total[n] * b.shrink[n] + sum[n];
+        b.top[n] = top[n];
+    }
+}
+
+// Scores to powers, their sums into total.
+REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
+    real* score = b.score;
+    vf top[VECTORS], sum[VECTORS] = {};
+    raise_top(b, width, top);
     for (int64_t run = 0; run < width; run += 8) {  // summed run by run: errors don't pile up
         vf part[VECTORS] = {};
         for (int64_t j = run; j < width && j < run + 8; ++j)
@@ -68,11 +82,7 @@ REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
             }
         for (int n = 0; n < VECTORS; ++n) sum[n] += part[n];
     }
-    for (int n = 0; n < VECTORS; ++n) {
-        b.shrink[n] = exp2_of((b.top[n] - top[n]) * factor);
-        b.total[n] = b.total[n] * b.shrink[n] + sum[n];
-        b.top[n] = top[n];
-    }
+    add_sums(b, factor, top, sum);
 }
 
 // Scores to weights of their own; total stays the 1 that it began with.
@@ -95,8 +105,7 @@ REGARD_APART void add_poison(const Problem& p, QueryBlock& b, const Spot& s, con
 // Shrinks the earlier sums on their own, where any has to be.
 REGARD_APART void shrink_sums(const Problem& p, QueryBlock& b) {
     bool shrinks = false;
-    for (int n = 0; n < VECTORS; ++n)
-        for (int lane = 0; lane < LANES; ++lane) shrinks |= b.shrink[n][lane] != 1;
+    for (int n = 0; n < VECTORS; ++n) shrinks |= !same(b.shrink[n], splat(1));
     if (!shrinks) return;
     for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.sum + n, load(b.sum + n) * b.shrink[n / LANES % VECTORS]);
     for (int n = 0; n < VECTORS; ++n) b.shrink[n] = splat(1);
@@ -117,23 +126,30 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
              });
 }
 
-// The sink's share joins the total; the outputs are divided by it, and by what dropout leaves.
+// The sink's share joins the total; lse in two numbers where it is asked for. What the outputs are divided by.
+REGARD_INLINE real close_row(const Problem& p, const Spot& s, int64_t i, double top, double total) {
+    if (total == 0) {  // no key was seen
+        if (p.lse) *p.lse.at<real>(s.batch, s.head, s.query + i) = -INFINITE;
+        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = 0;
+        return 1;
+    }
+    const double sink = p.sink ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
+    if (p.sink) total += std::exp(sink - top);
+    if (p.lse) {
+        const double lse = std::isinf(total) ? sink : top + std::log(total);
+        *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
+        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse - static_cast<real>(lse));
+    }
+    return static_cast<real>(total) * static_cast<real>(1 - p.dropout);
+}
+
 REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
     const double unit = p.moved() ? 1 : std::fabs(p.scale);
-    const real kept = static_cast<real>(1 - p.dropout);
-    for (int64_t i = 0; i < s.queries; ++i) {
-        double total = b.total[i / LANES][i % LANES];
-        const double top = b.top[i / LANES][i % LANES] * unit;
-        const bool empty = total == 0;
-        const double sink = p.sink && !empty ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
-        total += std::exp(sink - top);
-        const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
-        if (p.lse) *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
-        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
-        const real divide = static_cast<real>(total) * kept, *sum = b.sum + i;
-        write_row(p.out, s.batch, s.head, s.query + i, p.value_dim,
-                  [&](int64_t c) { return empty ? real(0) : sum[c * BLOCK] / divide; });
-    }
+    real top[BLOCK], total[BLOCK];
+    Divide divide;
+    for (int n = 0; n < VECTORS; ++n) store(top + n * LANES, b.top[n]), store(total + n * LANES, b.total[n]);
+    for (int64_t i = 0; i < s.queries; ++i) divide.set(i, close_row(p, s, i, top[i] * unit, total[i]));
+    write_lanes(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, b.sum, divide);
 }
 
 REGARD_APART void begin_sums(const Problem& p, QueryBlock& b, const Spot& s) {
@@ -153,11 +169,16 @@ REGARD_APART void begin_rows(const Problem& p, QueryBlock& b, const Spot& s) {
         for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.query + n, -load(b.query + n));
 }
 
+// What one unit of a moved score, or of a product, is in powers of two.
+REGARD_INLINE real factor_of(const Problem& p) {
+    return static_cast<real>((p.moved() ? 1 : std::fabs(p.scale)) * 1.4426950408889634074);
+}
+
 // Products to weights, dropout included.
 REGARD_INLINE void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     move_tile(p, b, s);
     if (p.normalize == Normalize::softmax)
-        exponentiate(b, static_cast<real>((p.moved() ? 1 : std::fabs(p.scale)) * 1.4426950408889634074), s.keys);
+        exponentiate(b, factor_of(p), s.keys);
     else
         squash(b, s.keys);
     if (p.dropout) drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);

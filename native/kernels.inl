@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#ifdef REGARD_PAIRS
+#ifdef __AVX512F__
 #include <immintrin.h>
 #endif
 

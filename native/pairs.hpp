@@ -24,13 +24,18 @@ class Turned {
     // Turns one block of keys of one head; `room` [BLOCK / 2][value_dim] words.
     void turn(const Problem& p, int64_t head, int64_t key, pair* room) const {
         const int64_t keys = std::min<int64_t>(std::max<int64_t>(p.keys - key, 0), BLOCK);
-        const half* from = p.value.at<const half>(head / p.kv_heads, head % p.kv_heads, key);
-        for (int64_t k = 0; k < BLOCK / 2; ++k)
-            for (int64_t c = 0; c < p.value_dim; ++c) {
-                const pair first = 2 * k < keys ? from[2 * k * p.value.row + c * p.value.column] : 0;
-                const pair second = 2 * k + 1 < keys ? from[(2 * k + 1) * p.value.row + c * p.value.column] : 0;
-                room[k * p.value_dim + c] = first | second << 16;
-            }
+        const Array& v = p.value;
+        const half* from = v.at<const half>(head / p.kv_heads, head % p.kv_heads, key);
+        for (int64_t k = 0; k < BLOCK / 2; ++k) {
+            const half *first = from + 2 * k * v.row, *second = first + v.row;
+            pair* to = room + k * p.value_dim;
+            if (v.column == 1 && 2 * k + 1 < keys)
+                for (int64_t c = 0; c < p.value_dim; ++c) to[c] = first[c] | static_cast<pair>(second[c]) << 16;
+            else
+                for (int64_t c = 0; c < p.value_dim; ++c)
+                    to[c] = (2 * k < keys ? first[c * v.column] : 0) |
+                            static_cast<pair>(2 * k + 1 < keys ? second[c * v.column] : 0) << 16;
+        }
         transpose(reinterpret_cast<const real*>(room), p.value_dim, 1, BLOCK / 2, p.value_dim,
                   reinterpret_cast<real*>(at(head, key)), row_ / 2);
         for (int64_t c = p.value_dim; c < rows_; ++c) memset(at(head, key) + c * row_, 0, BLOCK * 2);
@@ -43,9 +48,10 @@ class Turned {
 
 struct PairBlock {
     QueryBlock block;
-    pair *query, *weight;  // [pairs][BLOCK], [KEYS / 2][BLOCK]
+    pair *query, *weight;         // [pairs][BLOCK], [KEYS / 2][BLOCK] or two of [KEYS / 2][STRIP]
+    real* strips;                 // products of two strips, [2][KEYS][STRIP]
     half *key_room, *query_room;  // rows that don't lie as the instructions want them: [KEYS][depth], [BLOCK][depth]
-    int64_t depth;         // dim, whole steps
+    int64_t depth;                // dim, whole steps
 };
 
 // Rows as the instructions want them: components side by side, 0 up to whole steps. Copied into room where they are not.
@@ -72,12 +78,24 @@ REGARD_APART void begin_pairs(const Problem& p, PairBlock& b, const Spot& s) {
         for (int64_t n = 0; n < b.depth / 2 * BLOCK; ++n) b.query[n] ^= 0x80008000u;
 }
 
-REGARD_INLINE void product_pairs(const Problem& p, PairBlock& b, const Spot& s) {
-    int64_t row;
-    const half* key = paired_rows(p.key, p.key.at<const half>(s.batch, s.head / p.group(), s.key), s.keys, p.dim, b.depth,
-                                  PAIR_ROWS, b.key_room, row);
-    multiply_pairs<false>(up(s.keys, PAIR_ROWS), b.depth / 2, key, row, b.query, b.block.score);
-}
+// The keys of a tile as `multiply_pairs` takes them, and its values.
+struct PairedTile {
+    const half *key, *value;
+    int64_t key_row, keys, value_row, values;
+
+    PairedTile(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) {
+        const int64_t kv_head = s.head / p.group();
+        keys = up(s.keys, PAIR_ROWS);
+        key = paired_rows(p.key, p.key.at<const half>(s.batch, kv_head, s.key), s.keys, p.dim, b.depth, PAIR_ROWS, b.key_room, key_row);
+        value = turned.at(s.batch * p.kv_heads + kv_head, s.key), value_row = turned.row(), values = turned.rows();
+    }
+    REGARD_INLINE void scores(const PairBlock& b, int strip, real* to, int64_t to_row) const {
+        multiply_pairs<false>(keys, b.depth / 2, key, key_row, b.query + strip * STRIP, BLOCK, to, to_row);
+    }
+    REGARD_INLINE void add(const pair* weight, int64_t weight_row, int strip, real* sum) const {
+        multiply_pairs<true>(values, KEYS / 2, value, value_row, weight, weight_row, sum + strip * STRIP, BLOCK);
+    }
+};
 
 // Weights to pairs of keys, those past the end 0.
 REGARD_APART void pack_weights(const real* weight, int64_t keys, pair* packed) {
@@ -90,24 +108,87 @@ REGARD_APART void pack_weights(const real* weight, int64_t keys, pair* packed) {
     }
 }
 
-REGARD_APART void add_value_pairs(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) {
+constexpr int STRIPS = BLOCK / STRIP, STRIP_VECTORS = STRIP / LANES;
+
+// The greatest product of every row of a strip so far.
+REGARD_INLINE void raise_strip(const real* score, vf* top) {
+    constexpr int CHAINS = 4;
+    vf chain[CHAINS][STRIP_VECTORS];
+    for (int c = 0; c < CHAINS; ++c)
+        for (int n = 0; n < STRIP_VECTORS; ++n) chain[c][n] = top[n];
+    for (int64_t j = 0; j < KEYS; j += CHAINS)
+#pragma GCC unroll 8
+        for (int c = 0; c < CHAINS; ++c)
+#pragma GCC unroll 8
+            for (int n = 0; n < STRIP_VECTORS; ++n)
+                chain[c][n] = greater(load(score + (j + c) * STRIP + n * LANES), chain[c][n]);
+    for (int n = 0; n < STRIP_VECTORS; ++n) top[n] = greater(greater(chain[0][n], chain[1][n]), greater(chain[2][n], chain[3][n]));
+}
+
+// One strip of a whole tile: products to pairs of weights, its total, and its sums brought to the new top.
+REGARD_APART void exponentiate_strip(const Problem& p, QueryBlock& q, int strip, const real* score, pair* weight) {
+    const real factor = factor_of(p);
+    const int first = strip * STRIP_VECTORS;
+    vf top[STRIP_VECTORS], shift[STRIP_VECTORS], sum[STRIP_VECTORS] = {};
+    for (int n = 0; n < STRIP_VECTORS; ++n) top[n] = q.top[first + n];
+    raise_strip(score, top);
+    for (int n = 0; n < STRIP_VECTORS; ++n) shift[n] = top[n] * factor;
+    for (int64_t k = 0; k < KEYS / 2; ++k)
+#pragma GCC unroll 8
+        for (int n = 0; n < STRIP_VECTORS; ++n) {
+            const real* at = score + 2 * k * STRIP + n * LANES;
+            const vf even = short_exp2_of(load(at) * factor - shift[n]), odd = short_exp2_of(load(at + STRIP) * factor - shift[n]);
+            sum[n] += even + odd;
+            store_pairs(weight + k * STRIP + n * LANES, even, odd);
+        }
+    for (int n = 0; n < STRIP_VECTORS; ++n) {
+        const vf shrink = exp2_of((q.top[first + n] - top[n]) * factor);
+        q.total[first + n] = q.total[first + n] * shrink + sum[n];
+        if (same(q.top[first + n], top[n])) continue;
+        q.top[first + n] = top[n];
+        for (int64_t c = 0; c < p.value_dim; ++c) {
+            real* at = q.sum + c * BLOCK + strip * STRIP + n * LANES;
+            store(at, load(at) * shrink);
+        }
+    }
+}
+
+// A tile in which everything is visible, strip by strip: the products of the next strip and the values of the one before
+// are on their way while one is exponentiated.
+REGARD_APART void whole_tile(const Problem& p, PairBlock& b, const PairedTile& tile) {
+    const auto score = [&](int strip) { return b.strips + strip % 2 * KEYS * STRIP; };
+    const auto weight = [&](int strip) { return b.weight + strip % 2 * (KEYS / 2) * STRIP; };
+    tile.scores(b, 0, score(0), STRIP);
+    for (int strip = 0; strip < STRIPS; ++strip) {
+        if (strip + 1 < STRIPS) tile.scores(b, strip + 1, score(strip + 1), STRIP);
+        if (strip > 0) tile.add(weight(strip - 1), STRIP, strip - 1, b.block.sum);
+        exponentiate_strip(p, b.block, strip, score(strip), weight(strip));
+    }
+    tile.add(weight(STRIPS - 1), STRIP, STRIPS - 1, b.block.sum);
+}
+
+// Any other tile: its pairs hidden, moved, dropped, or too few.
+REGARD_APART void partial_tile(const Problem& p, PairBlock& b, const PairedTile& tile, const Spot& s) {
     QueryBlock& q = b.block;
+    for (int strip = 0; strip < STRIPS; ++strip) tile.scores(b, strip, q.score + strip * STRIP, BLOCK);
+    weigh_tile(p, q, s);
     if (q.partly && !finite(rows_of(p.value, s.batch, s.head / p.group(), s.key, s.keys, p.value_dim, q.value_room), s.keys, p.value_dim)) {
         add_values(p, q, s);
         return;
     }
-    shrink_sums(p, q);
     pack_weights(q.score, s.keys, b.weight);
-    const half* value = turned.at(s.batch * p.kv_heads + s.head / p.group(), s.key);
-    multiply_pairs<true>(turned.rows(), KEYS / 2, value, turned.row(), b.weight, q.sum);
+    shrink_sums(p, q);
+    for (int strip = 0; strip < STRIPS; ++strip) tile.add(b.weight + strip * STRIP, BLOCK, strip, q.sum);
 }
 
-REGARD_APART void attend_pairs(const Problem& p, PairBlock& b, const Turned& turned, Spot s) {
+REGARD_APART void attend_pairs(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) {
     begin_pairs(p, b, s);
-    each_tile(p, b.block, s, [&](const Spot& tile) {
-        product_pairs(p, b, tile);
-        weigh_tile(p, b.block, tile);
-        add_value_pairs(p, b, turned, tile);
+    each_tile(p, b.block, s, [&](const Spot& at) {
+        const PairedTile tile(p, b, turned, at);
+        if (b.block.partly || p.dropout || p.moved() || at.keys < KEYS)
+            partial_tile(p, b, tile, at);
+        else
+            whole_tile(p, b, tile);
     });
     write_rows(p, b.block, s);
 }
@@ -119,6 +200,7 @@ static PairBlock take_pair_block(const Problem& p, Scratch& memory) {
     b.block.sum = memory.take(up(p.value_dim, PAIR_ROWS) * BLOCK);
     b.query = reinterpret_cast<pair*>(memory.take(b.depth / 2 * BLOCK));
     b.weight = reinterpret_cast<pair*>(memory.take(KEYS / 2 * BLOCK));
+    b.strips = memory.take(2 * KEYS * STRIP);
     b.key_room = reinterpret_cast<half*>(memory.take(KEYS * b.depth / 2));
     b.query_room = reinterpret_cast<half*>(memory.take(BLOCK * b.depth / 2));
     return b;
@@ -126,7 +208,7 @@ static PairBlock take_pair_block(const Problem& p, Scratch& memory) {
 
 static int64_t pair_block_numbers(const Problem& p) {
     const int64_t depth = up(p.dim, PAIR_DEPTH);
-    return query_block_numbers(p) + (up(p.value_dim, PAIR_ROWS) + depth / 2 + KEYS / 2) * BLOCK + (KEYS + BLOCK) * depth / 2 + 8 * LANES;
+    return query_block_numbers(p) + (up(p.value_dim, PAIR_ROWS) + depth / 2 + KEYS / 2) * BLOCK + 2 * KEYS * STRIP + (KEYS + BLOCK) * depth / 2 + 8 * LANES;
 }
 
 // Whether the pass is for the problem.

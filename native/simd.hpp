@@ -1,5 +1,7 @@
 // Vectors of LANES numbers by the compiler's own extension: one source for every instruction set, for float and double.
 
+constexpr bool SINGLE = sizeof(real) == 4;
+
 typedef real vf __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef word vi __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
@@ -18,10 +20,25 @@ REGARD_INLINE vf load(const real* p) { return *reinterpret_cast<const vf*>(p); }
 REGARD_INLINE void store(real* p, vf x) { *reinterpret_cast<vf*>(p) = x; }
 
 // NaN in `a` never wins, so that a NaN score is seen in the exponential and not here.
-REGARD_INLINE vf greater(vf a, vf b) { return a > b ? a : b; }
+REGARD_INLINE vf greater(vf a, vf b) {
+#ifdef __AVX512F__  // of the comparison with a constant the compiler makes two instructions
+    if constexpr (SINGLE)
+        return reinterpret_cast<vf>(_mm512_maskz_max_ps(0xFFFF, reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+    else
+        return reinterpret_cast<vf>(_mm512_maskz_max_pd(0xFF, reinterpret_cast<__m512d>(a), reinterpret_cast<__m512d>(b)));
+#else
+    return a > b ? a : b;
+#endif
+}
+// Whether two vectors hold the same numbers, none of them NaN.
+REGARD_INLINE bool same(vf a, vf b) {
+    const vi differs = a != b;
+    word any = 0;
+    for (int n = 0; n < LANES; ++n) any |= differs[n];
+    return !any;
+}
 REGARD_INLINE vf magnitude(vf x) { return x < 0 ? -x : x; }
 
-constexpr bool SINGLE = sizeof(real) == 4;
 constexpr real INFINITE = static_cast<real>(__builtin_inf());
 constexpr real LOWEST = SINGLE ? static_cast<real>(-3.4028234663852886e38) : static_cast<real>(-1.7976931348623157e308);
 constexpr real LOG2E = static_cast<real>(1.4426950408889634074);
@@ -59,6 +76,19 @@ REGARD_INLINE Power power_of_two(vf x) {
 REGARD_INLINE vf exp2_of(vf x) {
     const Power p = power_of_two(x);
     return (p.small + 1) * p.whole;
+}
+
+// The same for weights that are rounded to bfloat16: a polynomial of degree 5, to 2 ulp, x never NaN where that matters.
+REGARD_INLINE vf short_exp2_of(vf x) {
+    constexpr float minimax[] = {1.3264714350e-03f, 9.6715126384e-03f, 5.5507337738e-02f, 2.4022242086e-01f, 6.9314697759e-01f};
+    constexpr real magic = real(12582912 + 127);
+    x = greater(splat(real(-127)), x);
+    const vf rounded = x + magic, rest = x - (rounded - magic);
+    vf q = splat(real(minimax[0]));
+#pragma GCC unroll 16
+    for (int k = 1; k < 5; ++k) q = q * rest + real(minimax[k]);
+    const vi bits = reinterpret_cast<const vi&>(rounded) << 23;
+    return (q * rest + 1) * reinterpret_cast<const vf&>(bits);
 }
 
 // tanh x = −m / (2 + m) with m = e^(−2|x|) − 1, which keeps its bits where x is small.

@@ -77,18 +77,18 @@ REGARD_INLINE uint16_t to_bfloat16(float number) {
     return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);  // to the nearest, ties to even
 }
 
-// a[b, h, r, :] = value(0), value(1), …, rounded to the numbers of the tensor.
+// a[b, h, r, c] = value(c) from column `from` on, rounded to the numbers of the tensor.
 template <class Value>
-REGARD_INLINE void write_row(const Array& a, int64_t b, int64_t h, int64_t r, int64_t columns, const Value& value) {
+REGARD_INLINE void write_row(const Array& a, int64_t b, int64_t h, int64_t r, int64_t from, int64_t columns, const Value& value) {
     if (is_real(a.kind)) {
         real* to = a.at<real>(b, h, r);
-        for (int64_t c = 0; c < columns; ++c) to[c * a.column] = value(c);
+        for (int64_t c = from; c < columns; ++c) to[c * a.column] = value(c);
     } else if (a.kind == Kind::bfloat16) {
         uint16_t* to = a.at<uint16_t>(b, h, r);
-        for (int64_t c = 0; c < columns; ++c) to[c * a.column] = to_bfloat16(static_cast<float>(value(c)));
+        for (int64_t c = from; c < columns; ++c) to[c * a.column] = to_bfloat16(static_cast<float>(value(c)));
     } else {
         _Float16* to = a.at<_Float16>(b, h, r);
-        for (int64_t c = 0; c < columns; ++c) to[c * a.column] = static_cast<_Float16>(value(c));
+        for (int64_t c = from; c < columns; ++c) to[c * a.column] = static_cast<_Float16>(value(c));
     }
 }
 
@@ -126,6 +126,59 @@ REGARD_APART void transpose(const real* from, int64_t row, int64_t column, int64
         for (int64_t c = 0; c < whole_columns; c += LANES) transpose_square(from + r * row + c, row, to + c * to_row + r, to_row);
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) to[c * to_row + r] = from[r * row + c * column];
+}
+
+typedef uint16_t v16 __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+
+// The same as `to_bfloat16`, lane by lane.
+REGARD_INLINE v16 to_bfloat16(vf x) {
+    const vi bits = reinterpret_cast<const vi&>(x), high = bits >> 16;
+    const vi rounded = (bits + 0x7FFF + (high & 1)) >> 16;
+    return __builtin_convertvector(x == x ? rounded : high | 0x40, v16);
+}
+
+// LANES rows of LANES numbers, put down as the numbers of the tensor.
+REGARD_INLINE void put_square(const Array& a, int64_t offset, const vf* x) {
+    for (int r = 0; r < LANES; ++r) {
+        if (is_real(a.kind))
+            store(static_cast<real*>(a.data) + offset + r * a.row, x[r]);
+        else
+            *reinterpret_cast<v16*>(static_cast<uint16_t*>(a.data) + offset + r * a.row) = to_bfloat16(x[r]);
+    }
+}
+
+// Quotients by one number a lane, rounded once: a product with the inverse, set right by what it leaves over.
+struct Divide {
+    real by[BLOCK], inverse[BLOCK];
+
+    void set(int64_t lane, real number) {
+        by[lane] = number, inverse[lane] = 1 / number;
+        if (inverse[lane] == 0) by[lane] = 0;  // by ∞: 0
+    }
+    REGARD_INLINE vf operator()(vf x, int64_t lane) const {
+        const vf y = x * load(inverse + lane), fine = y + (x - y * load(by + lane)) * load(inverse + lane);
+        return fine == fine ? fine : y;
+    }
+    REGARD_INLINE real operator()(real x, int64_t lane) const { return inverse[lane] == 0 ? x * 0 : x / by[lane]; }
+};
+
+// a[b, h, first + r, c] = block[c][r] / divide[r] for a block [columns][BLOCK], rows in the lanes.
+REGARD_APART void write_lanes(const Array& a, int64_t b, int64_t h, int64_t first, int64_t rows, int64_t columns,
+                              const real* block, const Divide& divide) {
+    const bool squares = a.column == 1 && a.kind != Kind::float16;
+    const int64_t whole_rows = squares ? rows / LANES * LANES : 0, whole_columns = columns / LANES * LANES;
+    for (int64_t r = 0; r < whole_rows; r += LANES)
+        for (int64_t c = 0; c < whole_columns; c += LANES) {
+            vf x[LANES];
+#pragma GCC unroll 16
+            for (int n = 0; n < LANES; ++n) x[n] = divide(load(block + (c + n) * BLOCK + r), r);
+            exchange_rows<LANES / 2>(x);
+            put_square(a, a.offset(b, h, first + r) + c, x);
+        }
+    for (int64_t r = 0; r < rows; ++r) {
+        const int64_t from = r < whole_rows ? whole_columns : 0;
+        write_row(a, b, h, first + r, from, columns, [&](int64_t c) { return divide(block[c * BLOCK + r], r); });
+    }
 }
 
 // [rows, columns] → [columns][BLOCK], rows in the lanes, those that are missing 0.
