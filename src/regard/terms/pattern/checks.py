@@ -19,7 +19,8 @@ __all__ = ["covered", "dims", "integers", "lengths", "numbers", "whole", "wholes
 def whole(value: Any, least: int, what: str) -> int:
     """A whole number of at least `least`; InputError otherwise."""
     try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
+        # `operator.index` would fix a number that a compiler keeps open.
+        number = least - 1 if isinstance(value, bool) else value if isinstance(value, int) else operator.index(value)
     except TypeError:
         number = least - 1
     if number < least:
