@@ -12,7 +12,7 @@ from regard.errors import InputError
 from regard.problem.door import admit
 from regard.rule import Rule, as_rule
 from regard.terms import bias as biases
-from regard.terms.pattern import Pattern, causal, everything, mask, packed
+from regard.terms.pattern import Pattern, causal, everything, mask, packed, prefix
 from regard.terms.score import dot
 from regard.terms.tree import Term
 
@@ -58,7 +58,7 @@ def scaled_dot_product_attention(
             attn_mask = attn_mask.expand(*lead, *attn_mask.shape[-3:]).flatten(0, -4)
     rule = Rule(dot(scale), _pattern(attn_mask, is_causal), _bias(attn_mask))
     if dropout_p == 1:  # every weight is dropped: as if there were nothing to see
-        rule, dropout_p = Rule(pattern=~everything()), 0.0
+        rule, dropout_p = Rule(pattern=prefix(0)), 0.0
     out = attend(query, key, value, rule, query_start=0, dropout=dropout_p)
     return out.unflatten(0, lead) if len(lead) > 2 else out
 

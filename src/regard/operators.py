@@ -24,7 +24,7 @@ from regard.errors import InputError
 from regard.parts import Partial
 from regard.planning import ENGINES, GUARDED, chosen, solve
 from regard.problem import Problem, pose
-from regard.problem.door import alike, settled
+from regard.problem.door import admit, lowered, probability, settled
 from regard.rule import Rule, as_rule
 from regard.terms.normalize import Softmax
 from regard.terms.spelling import read, spell
@@ -54,33 +54,37 @@ def attended(
 ) -> Partial:
     """What `attend` and `partial` compute, as plain Python around one call of the operator, for a compiler to trace."""
     said = as_rule(rule)
-    for name, tensor in (("query", query), ("key", key), ("value", value)):
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
-    query, key, value = alike(query, key, value)
+    query, key, value = lowered(admit("query", query), admit("key", key), admit("value", value))
     text, leaves, integers = spell(said)
-    starts = None if query_start is None else _held(query_start), _held(key_start)
-    drawn = _drawn(seed, dropout, said)
+    starts = None if query_start is None else _held("query_start", query_start), _held("key_start", key_start)
+    chance = probability(dropout)
+    drawn = _drawn(seed, chance, said)
     values, lse, _ = torch.ops.regard.attend(
-        query, key, value, leaves, integers, text, *starts, dropout, drawn, engine, parts
+        query, key, value, leaves, integers, text, *starts, chance, drawn, engine, parts
     )
+    name = repr(said) if parts else ""  # printing a number would fix it
     if not isinstance(said.normalize, Softmax):
-        return Partial(values, None, None, query.dtype, repr(said))
+        return Partial(values, None, None, query.dtype, name)
     sink = said.normalize.sink
     if isinstance(sink, Tensor) and (sink.ndim == 0 or lse.ndim == 1):
         sink = sink.to(lse.device).reshape(())
-    return Partial(values, lse, sink, query.dtype, repr(said))
+    return Partial(values, lse, sink, query.dtype, name)
 
 
-def _held(number: int | Tensor) -> Tensor:
+def _held(name: str, number: int | Tensor) -> Tensor:
     """A number as a tensor, which a graph takes as it comes."""
-    return number if isinstance(number, Tensor) else torch.full((), number, dtype=torch.int64, device="cpu")
+    if isinstance(number, Tensor):
+        return number
+    whole = isinstance(number, (int, torch.SymInt)) or hasattr(number, "__index__")
+    if isinstance(number, bool) or not whole:
+        raise InputError(f"{name} must be an int or an integer tensor, got {type(number).__name__}")
+    return torch.full((), number, dtype=torch.int64, device="cpu")
 
 
 def _drawn(seed: int | None, dropout: float, said: Rule) -> Tensor | None:
     """The seed as given, or one draw of torch's generator for each call of the graph."""
     if seed is not None:
-        return _held(seed)
+        return _held("seed", seed)
     return torch.randint(2**62, (), device="cpu") if dropout or said.normalize.random else None
 
 
@@ -120,7 +124,7 @@ class Call(NamedTuple):
             query_start=self.query_start,
             key_start=self.key_start,
             dropout=self.dropout,
-            seed=None if self.seed is None else int(self.seed),
+            seed=self.seed,
             parts=self.parts,
         )
 
@@ -211,9 +215,9 @@ def _results(problem: Problem, part: Partial) -> tuple[Tensor, Tensor]:
 def _recording() -> AbstractContextManager[object]:
     """Autograd records again, which the dispatcher has switched off inside of an operator."""
     include, exclude = torch._C._dispatch_tls_local_include_set(), torch._C._dispatch_tls_local_exclude_set()
-    guard: AbstractContextManager[object] = torch._C._ForceDispatchKeyGuard(
-        include, exclude & torch._C._after_autograd_keyset
-    )
+    for key in ("AutogradFunctionality", "AutogradOther", "AutogradNestedTensor"):
+        exclude = exclude.remove(getattr(torch._C.DispatchKey, key))
+    guard: AbstractContextManager[object] = torch._C._ForceDispatchKeyGuard(include, exclude)
     return guard
 
 
