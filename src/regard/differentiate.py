@@ -18,7 +18,7 @@ from regard.parts import Partial
 from regard.problem import Problem
 from regard.products import finite
 
-__all__ = ["Engine", "guarded"]
+__all__ = ["Engine", "guarded", "pulled"]
 
 Compute = Callable[[Problem], Partial]
 Gradient = Callable[[Problem, Sequence[Tensor], Sequence[Tensor | None]], Sequence[Tensor | None]]
@@ -79,9 +79,9 @@ class _Guarded(Function):
             with torch.enable_grad():
                 inside = tensors if higher else _leaves(tensors)
                 again = _results(ctx.fallback(ctx.problem.with_tensors(inside)))[: len(grads)]
-            found = _pulled(again, inside, grads, higher)
+            found = pulled(again, inside, grads, higher)
         elif ctx.engine.gradient is None:
-            found = _pulled(ctx.followed, ctx.inside, grads, False)
+            found = pulled(ctx.followed, ctx.inside, grads, False)
         else:
             found = ctx.engine.gradient(ctx.problem.with_tensors(tensors), saved, grads)
         return (None, None, None, None, *found)
@@ -91,13 +91,16 @@ def _leaves(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(t.detach().requires_grad_(t.requires_grad) for t in tensors)
 
 
-def _pulled(
+def pulled(
     results: Sequence[Tensor], tensors: Sequence[Tensor], grads: Sequence[Tensor | None], higher: bool
 ) -> list[Tensor | None]:
     """The gradient of every tensor that wants one."""
-    given = [(result, grad.to(result.dtype)) for result, grad in zip(results, grads, strict=True) if grad is not None]
+    pairs = [(result, grad) for result, grad in zip(results, grads, strict=True) if result.requires_grad]
+    given = [(result, grad.to(result.dtype)) for result, grad in pairs if grad is not None]
     wanted = [n for n, tensor in enumerate(tensors) if tensor.requires_grad]
     found: list[Tensor | None] = [None] * len(tensors)
+    if not given:
+        return found
     pulled = torch.autograd.grad(
         [result for result, _ in given],
         [tensors[n] for n in wanted],

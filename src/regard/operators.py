@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from regard.differentiate import Engine, guarded
+from regard.differentiate import Engine, guarded, pulled
 from regard.engines import tiled
-from regard.errors import InputError
+from regard.errors import EngineError, InputError
 from regard.parts import Partial
 from regard.planning import ENGINES, GUARDED, chosen, solve
 from regard.problem import Problem, pose
@@ -178,14 +178,9 @@ def _attend_backward(
         inside = [t.detach().requires_grad_(asked) for t, asked in zip(call.tensors, wanted, strict=True)]
         problem = call.with_tensors(inside).pose()
         part = _known(problem, call.engine, values, lse, saved) or solve(problem, call.engine)
-        pairs = zip(_results(problem, part), (to_values, to_lse), strict=True)
-        live = [(result, grad) for result, grad in pairs if result.requires_grad and grad is not None]
-        asked = [t for t in inside if t.requires_grad]
-        found: Sequence[Tensor | None] = [None] * len(asked)
-        if live:
-            results, grads = zip(*live, strict=True)
-            found = torch.autograd.grad(results, asked, grads, allow_unused=True)
-    return [torch.zeros(t.shape, dtype=t.dtype, device=t.device) if g is None else g.contiguous() for t, g in zip(asked, found, strict=True)]
+        found = pulled(_results(problem, part), inside, (to_values, to_lse), False)
+    asked = [(t, grad) for t, grad in zip(inside, found, strict=True) if t.requires_grad]
+    return [t.new_zeros(t.shape) if grad is None else grad.contiguous() for t, grad in asked]
 
 
 def _attend_backward_shapes(*given: Any) -> list[Tensor]:
@@ -238,10 +233,27 @@ def _pull(ctx: Any, to_values: Tensor | None, to_lse: Tensor | None, _: Tensor |
     call = Call(query, key, value, leaves, **numbers, **ctx.static)
     needs = ctx.needs_input_grad
     wanted = [*needs[:3], *(needs[3] if leaves else ())]
-    found = iter(torch.ops.regard.attend_backward(to_values, to_lse, values, lse, saved, wanted, *call))
-    grads = [next(found) if asked else None for asked in wanted]
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
+        grads = _pulled_higher(call, (to_values, to_lse))
+    else:
+        found = iter(torch.ops.regard.attend_backward(to_values, to_lse, values, lse, saved, wanted, *call))
+        grads = [next(found) if asked else None for asked in wanted]
     # PyTorch takes an empty list for one of tensors, which wants a list of gradients.
     return (*grads[:3], grads[3:], None if call.integers else [], *[None] * (len(Call._fields) - 5))
+
+
+def _pulled_higher(call: Call, grads: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """The gradients in operations that have gradients again: a graph that runs as it is may be asked for more."""
+    problem = call.pose()
+    with settled(problem.query.device):
+        results = _results(problem, tiled.compute(problem))
+    return pulled(results, call.tensors, grads, True)
+
+
+def _refuse(ctx: Any, *grads: Any) -> None:
+    raise EngineError(
+        "compiled attention has first derivatives only; call regard.attend outside of torch.compile for higher ones"
+    )
 
 
 def _register() -> None:
@@ -255,6 +267,7 @@ def _register() -> None:
         torch.library.impl(name, "CompositeExplicitAutograd", compute)
         torch.library.register_fake(name, shapes)
     torch.library.register_autograd("regard::attend", _pull, setup_context=_keep)
+    torch.library.register_autograd("regard::attend_backward", _refuse)
 
 
 _register()
