@@ -19,6 +19,7 @@ from typing import Any
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import Later
 from regard.terms.tree import Term
 
 __all__ = ["read", "spell"]
@@ -50,7 +51,7 @@ def _spelled(value: Any, tensors: list[Tensor], integers: list[int]) -> str:
         names = [field.name for field in dataclasses.fields(value)]  # type: ignore[arg-type]
         fields = [f"{name}={_spelled(getattr(value, name), tensors, integers)}" for name in names]
         return f"{_name(type(value))}({', '.join(fields)})"
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return _spelled_tuple(value, tensors, integers)
     if isinstance(value, int) and not isinstance(value, bool):
         integers.append(value)
@@ -60,7 +61,7 @@ def _spelled(value: Any, tensors: list[Tensor], integers: list[int]) -> str:
     raise InputError(f"a term in compiled code holds tensors, terms, numbers and texts, got {type(value).__name__}")
 
 
-def _spelled_tuple(parts: tuple[Any, ...], tensors: list[Tensor], integers: list[int]) -> str:
+def _spelled_tuple(parts: Sequence[Any], tensors: list[Tensor], integers: list[int]) -> str:
     """A term that stands twice in a tuple is spelled once, as its tensors are leaves once."""
     said = []
     for place, part in enumerate(parts):
@@ -108,9 +109,11 @@ def _build(node: ast.expr, kinds: dict[str, type[Term]]) -> Build:
 
 
 def _build_term(kind: type[Term], fields: dict[str, Build]) -> Build:
-    return lambda tensors, integers, parts: kind(
-        **{name: build(tensors, integers, []) for name, build in fields.items()}
-    )
+    def made(tensors: Iterator[Tensor], integers: Iterator[int], _: list[Any]) -> Term:
+        found = kind(**{name: build(tensors, integers, []) for name, build in fields.items()})
+        return found.made() if isinstance(found, Later) else found
+
+    return made
 
 
 def _build_tuple(builds: list[Build]) -> Build:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from regard.errors import InputError
 from regard.terms.bias.base import Bias, check_count, look_up
+from regard.terms.later import later
 from regard.terms.tree import number, term
 
 __all__ = ["Edges", "Given", "Keys", "edges", "keys", "tensor"]
@@ -83,6 +84,7 @@ def keys(values: Tensor) -> Keys:
     return Keys(_given("keys", values, 1))
 
 
+@later(Bias)
 def edges(index: Tensor, values: Tensor) -> Edges:
     """A number per edge of a graph; 0 where there is no edge.
 

@@ -16,6 +16,7 @@ from regard.terms.pattern.checks import covered, dims, lengths, whole
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Bools, Ints
 from regard.terms.pattern.reading import lookup, nowhere, within
+from regard.terms.later import later
 from regard.terms.tree import number, term
 
 __all__ = ["Mask", "Padding", "PaddingFrom", "Per", "Prefix", "mask", "padding", "per_batch", "per_head", "prefix"]
@@ -131,6 +132,7 @@ def mask(shown: Tensor) -> Pattern:
     return Mask(_booleans(shown, "mask"))
 
 
+@later(Pattern)
 def padding(keys: Tensor | Sequence[int] | int) -> Pattern:
     """real[…, j], or j < length[…]: which keys are real and not padding.
 
@@ -147,6 +149,7 @@ def padding(keys: Tensor | Sequence[int] | int) -> Pattern:
     return PaddingFrom(_length(keys, "padding"))
 
 
+@later(Pattern)
 def prefix(length: Tensor | Sequence[int] | int) -> Pattern:
     """j < length[…]: every query sees the first keys (Raffel et al. 2020).
 

@@ -13,6 +13,7 @@ from regard.terms.pattern.checks import integers, numbers
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Form, Ints, chunks, pieces
 from regard.terms.pattern.reading import lookup, nowhere, rank
+from regard.terms.later import later
 from regard.terms.tree import term
 
 __all__ = ["Edges", "edges"]
@@ -50,6 +51,7 @@ class Edges(Pattern):
         return f"edges({self.codes.numel()} edge{'s' * (self.codes.numel() != 1)})"
 
 
+@later(Pattern)
 def edges(index: Tensor) -> Pattern:
     """(j → i) ∈ graph: query i sees key j if there is an edge from j to i (Veličković et al. 2018).
 

@@ -14,6 +14,7 @@ from regard.terms.pattern.checks import whole, wholes
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Ints
 from regard.terms.pattern.reading import nowhere
+from regard.terms.later import later
 from regard.terms.tree import term
 
 __all__ = [
@@ -169,5 +170,10 @@ def global_tokens(*positions: int | Iterable[int] | Tensor) -> Pattern:
 
     positions: whole numbers of at least 0, one by one, in a list, or in a tensor (Beltagy et al. 2020, Longformer).
     """
+    return _tokens(positions)
+
+
+@later(Pattern)
+def _tokens(positions: tuple[int | Iterable[int] | Tensor, ...]) -> Pattern:
     found = (at for given in positions for at in wholes(given, 0, "a position of global_tokens"))
     return Global(tuple(sorted(set(found))))

@@ -20,6 +20,7 @@ from regard.terms.pattern.line import causal
 from regard.terms.pattern.lists import Lists, shifted
 from regard.terms.pattern.ranges import Ints
 from regard.terms.pattern.reading import lookup
+from regard.terms.later import later
 from regard.terms.tree import Term, term
 
 __all__ = ["Documents", "Packed", "Packing", "documents", "packed"]
@@ -120,6 +121,7 @@ class Packed(Pattern):
         return f"packed({self.queries!r}, {self.inside!r})"
 
 
+@later(Pattern)
 def documents(lengths: Sequence[int] | Tensor) -> Pattern:
     """document(i) = document(j): sequences of the same lengths in queries and keys, one after the other.
 
@@ -128,6 +130,7 @@ def documents(lengths: Sequence[int] | Tensor) -> Pattern:
     return Documents(_packing(lengths, "documents' lengths"))
 
 
+@later(Pattern)
 def packed(
     query_lengths: Sequence[int] | Tensor, key_lengths: Sequence[int] | Tensor, inside: Pattern | None = None
 ) -> Pattern:
