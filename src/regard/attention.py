@@ -172,12 +172,19 @@ def steps(
         return reference.steps(problem)
 
 
+def _listed(rows: Tensor | list[int]) -> list[object]:
+    try:
+        return torch.as_tensor(rows).flatten().tolist()  # type: ignore[no-any-return]
+    except (RuntimeError, TypeError, ValueError):
+        raise InputError(f"rows must be integers, in a list or a tensor, got {type(rows).__name__}") from None
+
+
 def _runs(rows: Tensor | list[int] | None, queries: int) -> list[tuple[int, int]]:
     """The rows asked for as runs [low, high) of neighbours, in the order in which they were asked for."""
     if rows is None:
         return [(0, queries)]
     runs: list[tuple[int, int]] = []
-    for row in torch.as_tensor(rows).flatten().tolist():
+    for row in _listed(rows):
         if not isinstance(row, int) or isinstance(row, bool) or not -queries <= row < queries:
             raise InputError(f"rows must be integers from 0 to {queries - 1}, got {row}")
         row %= queries

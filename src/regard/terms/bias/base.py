@@ -29,9 +29,15 @@ class Bias(Term):
         return self
 
     def __add__(self, other: object) -> Bias:
+        if isinstance(other, Term) and not isinstance(other, Bias):
+            raise InputError(f"a bias adds to a bias, and {other!r} is none; give both to regard.Rule by name")
         if not isinstance(other, Bias):
             raise InputError(f"a bias adds to a bias; wrap a {type(other).__name__} in regard.bias.tensor(...)")
         return Sum((*_parts(self), *_parts(other)))
+
+    def __radd__(self, other: object) -> NoReturn:
+        self + other  # type: ignore[operator]
+        raise AssertionError("a bias on the left adds by itself")
 
 
 @term

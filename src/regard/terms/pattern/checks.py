@@ -16,6 +16,10 @@ from regard.terms.pattern.ranges import Ints
 __all__ = ["covered", "dims", "integers", "lengths", "numbers", "whole", "wholes"]
 
 
+FARTHEST = 2**62
+"""Sums of two positions fit into 64 bits."""
+
+
 def whole(value: Any, least: int, what: str) -> int:
     """A whole number of at least `least`; InputError otherwise."""
     try:
@@ -25,6 +29,8 @@ def whole(value: Any, least: int, what: str) -> int:
         number = least - 1
     if number < least:
         raise InputError(f"{what} must be a whole number of at least {least}; it got {value!r}.")
+    if number >= FARTHEST:
+        raise InputError(f"{what} must be below 2⁶²; it got {value!r}.")
     return number
 
 

@@ -31,14 +31,16 @@ class Edges(Pattern):
     def allows(self, query: Tensor, key: Tensor, batch: Tensor | int = 0, head: Tensor | int = 0) -> Tensor:
         if not self.codes.numel():
             return nowhere(query, key)
-        code = query.long() * self.span + key
+        # No edge leads to a node from `span` on; its product with a far position would not fit into 64 bits.
+        code = query.long().clamp(max=self.span) * self.span + key
         found = lookup(self.codes, rank(self.codes, 0, code) - 1) == code
         return found & (key >= 0) & (key < self.span)
 
     def lower(self, rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
         codes = numbers(self.codes)
-        begin = np.searchsorted(codes, rows * self.span)
-        count = np.searchsorted(codes, (rows + 1) * self.span) - begin
+        known = rows.clip(max=self.span)
+        begin = np.searchsorted(codes, known * self.span)
+        count = np.searchsorted(codes, (known + 1) * self.span) - begin
         width = int(count.sum()) // max(1, rows.size) + 1
         parts: list[Form] = []
         for first, last in chunks(rows.size, width):
