@@ -105,7 +105,7 @@ def test_new_documents_compile_nothing() -> None:
     run = graphs.compile(lambda q, k, v, offsets: rg.varlen(q, k, v, offsets, rule=rg.causal()), dynamic=True)
     x = [t[0] for t in inputs(13)]
     for offsets in ([0, 5, 13], [0, 2, 11], [0, 13, 13]):
-        marks = torch.tensor(offsets[:2] + [13])
+        marks = torch.tensor([*offsets[:2], 13])
         close(run(*x, marks), rg.varlen(*x, marks, rule=rg.causal()))
     assert len(graphs) == 1
 
@@ -176,8 +176,9 @@ def test_parts_and_their_merger() -> None:
 
 @pytest.mark.parametrize("axes", [2, 3, 4, 5])
 def test_any_number_of_axes(axes: int) -> None:
-    x = inputs()
-    x = [t[0, 0] if axes == 2 else t[0] if axes == 3 else t[None] if axes == 5 and n != 1 else t for n, t in enumerate(x)]
+    query, key, value = inputs()
+    cut = {2: lambda t: t[0, 0], 3: lambda t: t[0], 4: lambda t: t, 5: lambda t: t[None]}[axes]
+    x = [cut(query), cut(key) if axes < 5 else key, cut(value)]
     rule = rg.Rule(pattern=rg.causal(), normalize=rg.softmax(torch.tensor(0.5)))
     close(torch.compile(lambda *x: rg.attend(*x, rule), backend="aot_eager", fullgraph=True)(*x), rg.attend(*x, rule))
 
@@ -260,13 +261,16 @@ def test_the_operators_keep_pytorchs_rules(dtype: torch.dtype) -> None:
     rule = rg.Rule(pattern=rg.causal() & rg.window(4), bias=rg.relative(torch.randn(HEADS, 9)))
     text, leaves, integers = spell(rule)
     x = [t.to(dtype).requires_grad_() for t in inputs()]
-    rest = ([t.requires_grad_() for t in leaves], integers, text, torch.tensor(4), torch.tensor(0), 0.0, None, None, True)
-    torch.library.opcheck(torch.ops.regard.attend.default, (*x, *rest))
+    learned = [t.requires_grad_() for t in leaves]
+    rest = (integers, text, torch.tensor(4), torch.tensor(0), 0.0, None, None, True)
+    torch.library.opcheck(torch.ops.regard.attend.default, (*x, learned, *rest))
     with torch.no_grad():
-        results = torch.ops.regard.attend(*x, *rest)
+        results = torch.ops.regard.attend(*x, learned, *rest)
     given = (torch.randn_like(results[0]), None, *results, [True, False, True, True])
-    plain = [t.detach() for t in x], [t.detach() for t in leaves]
-    torch.library.opcheck(torch.ops.regard.attend_backward.default, (*given, *plain[0], plain[1], *rest[1:]))
+    plain = [t.detach() for t in x]
+    torch.library.opcheck(
+        torch.ops.regard.attend_backward.default, (*given, *plain, [t.detach() for t in learned], *rest)
+    )
 
 
 # ------------------------------------------------------------------------------------------------- errors
@@ -283,7 +287,7 @@ def test_inputs_that_do_not_fit_are_told_apart_where_the_graph_runs() -> None:
     }
     for says, given in bad.items():
         with pytest.raises(rg.InputError, match=says):
-            torch.compile(lambda *x: rg.attend(*x), backend="aot_eager", fullgraph=True)(*given)
+            torch.compile(rg.attend, backend="aot_eager", fullgraph=True)(*given)
     run = torch.compile(lambda q, k, v, n: rg.attend(q, k, v, rg.prefix(n)), backend="eager", fullgraph=True)
     with pytest.raises(rg.InputError, match="prefix must be at least 0; it got -2"):
         run(query, key, value, torch.tensor([1, -2]))

@@ -174,7 +174,7 @@ def steps(
 
 def _listed(rows: Tensor | list[int]) -> list[object]:
     try:
-        return torch.as_tensor(rows).flatten().tolist()  # type: ignore[no-any-return]
+        return torch.as_tensor(rows).flatten().tolist()
     except (RuntimeError, TypeError, ValueError):
         raise InputError(f"rows must be integers, in a list or a tensor, got {type(rows).__name__}") from None
 

@@ -81,6 +81,10 @@ def varlen(
     Sequence n has queries `query_offsets[n] … query_offsets[n + 1]` and keys `key_offsets[n] … key_offsets[n + 1]`; the
     rule's pattern holds inside each, its last query standing at its last key.
 
+    A nested tensor of layout `torch.jagged`, `[batch, ragged, heads, dim]`, is such a packing:
+    `out = varlen(q.values().transpose(0, 1), …, q.offsets(), k.offsets())`, and
+    `torch.nested.nested_tensor_from_jagged(out.transpose(0, 1), q.offsets())` is its result.
+
     Args:
         query: `[..., heads, all queries, dim]`.
         key: `[..., kv_heads, all keys, dim]`.

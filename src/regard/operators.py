@@ -11,6 +11,7 @@ offset or length compiles nothing anew.
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -124,7 +125,7 @@ class Call(NamedTuple):
             query_start=self.query_start,
             key_start=self.key_start,
             dropout=self.dropout,
-            seed=self.seed,
+            seed=None if self.seed is None else operator.index(self.seed),
             parts=self.parts,
         )
 
@@ -227,7 +228,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _pull(ctx: Any, to_values: Tensor | None, to_lse: Tensor | None, _: Tensor | None) -> tuple[Any, ...]:
     values, lse, saved, *rest = ctx.saved_tensors
-    numbers = dict.fromkeys(("query_start", "key_start", "seed"))
+    numbers: dict[str, Any] = dict.fromkeys(("query_start", "key_start", "seed"))
     numbers.update(zip(ctx.numbers, rest, strict=False))
     query, key, value, *leaves = rest[len(ctx.numbers) :]
     call = Call(query, key, value, leaves, **numbers, **ctx.static)

@@ -29,7 +29,10 @@ def admit(name: str, tensor: object) -> Tensor:
     if torch.compiler.is_compiling():
         return tensor  # it comes through this door again, with its numbers, where the graph runs
     if tensor.is_nested:
-        raise InputError(f"{name} is a nested tensor; pass its values() and offsets() to regard.varlen")
+        raise InputError(
+            f"{name} is a nested tensor; with [batch, ragged, heads, dim] call "
+            "regard.varlen(query.values().transpose(0, 1), …, query.offsets())"
+        )
     if type(tensor).__name__ == "DTensor":
         raise InputError(f"{name} is a distributed tensor; pass its local shard (to_local())")
     if tensor.layout != torch.strided:
@@ -49,7 +52,6 @@ def admit(name: str, tensor: object) -> Tensor:
 
 def alike(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The three in one dtype, as autocast would have them for PyTorch's own attention, or InputError."""
-    kind = query.device.type
     for name, tensor in (("key", key), ("value", value)):
         if tensor.device != query.device:
             raise InputError(f"{name} is on {tensor.device}, query on {query.device}; move them to one device")

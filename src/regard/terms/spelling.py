@@ -1,7 +1,7 @@
 """A term as text, tensors and whole numbers, so that a compiler can carry it through a graph; and the term again.
 
     softmax( dot·<8> | causal & window(4) )
-      ⇄  "regard.rule.Rule(score=regard.terms.score.product.Dot(scale=tensor), …Window(before=integer, after=integer)…)",
+      ⇄  "regard.rule.Rule(score=regard.terms.score.product.Dot(scale=tensor), …Window(before=integer, …)…)",
          [scale], [3, 0]
 
 The text says which terms there are and what in them is fixed; what may change from call to call stands beside it.

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern, as_pattern
 from regard.terms.pattern.build import table, tabulate
 from regard.terms.pattern.checks import covered, dims, lengths, whole
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Bools, Ints
 from regard.terms.pattern.reading import lookup, nowhere, within
-from regard.terms.later import later
 from regard.terms.tree import number, term
 
 __all__ = ["Mask", "Padding", "PaddingFrom", "Per", "Prefix", "mask", "padding", "per_batch", "per_head", "prefix"]

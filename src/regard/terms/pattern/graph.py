@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern
 from regard.terms.pattern.build import compact, join, triples
 from regard.terms.pattern.checks import integers, numbers
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Form, Ints, chunks, pieces
 from regard.terms.pattern.reading import lookup, nowhere, rank
-from regard.terms.later import later
 from regard.terms.tree import term
 
 __all__ = ["Edges", "edges"]

@@ -8,13 +8,13 @@ import numpy as np
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern
 from regard.terms.pattern.build import tabulate
 from regard.terms.pattern.checks import whole, wholes
 from regard.terms.pattern.lists import Lists
 from regard.terms.pattern.ranges import Ints
 from regard.terms.pattern.reading import nowhere
-from regard.terms.later import later
 from regard.terms.tree import term
 
 __all__ = [

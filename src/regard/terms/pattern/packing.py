@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern, as_pattern
 from regard.terms.pattern.build import join, tabulate
 from regard.terms.pattern.checks import covered, dims
@@ -20,7 +21,6 @@ from regard.terms.pattern.line import causal
 from regard.terms.pattern.lists import Lists, shifted
 from regard.terms.pattern.ranges import Ints
 from regard.terms.pattern.reading import lookup
-from regard.terms.later import later
 from regard.terms.tree import Term, term
 
 __all__ = ["Documents", "Packed", "Packing", "documents", "packed"]
