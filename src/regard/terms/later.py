@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 
+from regard.errors import InputError
 from regard.terms.tree import Term, term
 
 __all__ = ["Later", "later"]
@@ -26,6 +27,12 @@ class Later(Term):
     def made(self) -> Term:
         """The term itself."""
         raise TypeError(f"{type(self).__name__} does not say what it makes: define made()")
+
+    def too_early(self, *given: Any) -> NoReturn:
+        """No pair can be asked for yet."""
+        raise InputError(f"{self!r} has no numbers while a compiler traces; make it outside of compiled code")
+
+    allows = lower = pairs = for_heads = too_early
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(…)"
