@@ -84,7 +84,7 @@ TENSORS: dict[str, tuple[Callable[[], tuple[Any, Any, Any]], list[str]]] = {
     ),
     "nested": (
         lambda: (NESTED, key(), value()),
-        ["query is a nested tensor", "values() and offsets()", "regard.varlen"],
+        ["query is a nested tensor", "query.values().transpose(0, 1)", "query.offsets()", "regard.varlen"],
     ),
     "list": (lambda: ([[1.0]], key(), value()), ["query must be a torch.Tensor", "got list"]),
     "numpy": (lambda: (query(), key().numpy(), value()), ["key must be a torch.Tensor", "got ndarray"]),
@@ -339,6 +339,15 @@ TERMS: dict[str, tuple[Callable[[], Any], list[str]]] = {
     "slopes list": (lambda: rg.alibi([0.5, 0.25]), ["alibi", "tensor"]),  # type: ignore[arg-type]
     "heads broken": (lambda: rg.alibi(2.5), ["alibi", "2.5"]),  # type: ignore[arg-type]
     "integer table": (lambda: rg.relative(torch.ones(5, dtype=torch.int64)), ["relative(table)", "torch.int64"]),
+    "far prefix": (lambda: rg.prefix(2**70), ["prefix must be below 2⁶²", f"got {2**70}"]),
+    "far window": (lambda: rg.window(before=2**63), ["window's before must be below 2⁶²"]),
+    "far edge": (
+        lambda: rg.bias.edges(torch.tensor([[0], [2**31]]), torch.ones(1)),
+        ["positions from 0 to 2³¹ − 1", "got 0…2147483648"],
+    ),
+    "pattern plus bias": (lambda: rg.causal() + rg.alibi(), ["causal is none", "give both to regard.Rule"]),  # type: ignore[operator]
+    "bias plus pattern": (lambda: rg.alibi() + rg.causal(), ["causal is none", "give both to regard.Rule"]),
+    "number plus bias": (lambda: 3 + rg.alibi(), ["wrap a int in regard.bias.tensor"]),
     "integer matrix": (lambda: rg.general(torch.ones(7, 7, dtype=torch.int64)), ["general(W)", "torch.int64"]),
 }
 
@@ -363,6 +372,7 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "negative key": ({"key_start": -1}, ["key_start must be ≥ 0", "got -1"]),
     "negative keys": ({"key_start": torch.tensor([[0, 1, -2]])}, ["key_start must be ≥ 0", "got -2"]),
     "dropout": ({"dropout": 1.0}, ["probability in [0, 1)", "got 1.0"]),
+    "dropout in letters": ({"dropout": "a"}, ["probability in [0, 1)", "got 'a'"]),
     "dropout nan": ({"dropout": float("nan")}, ["probability in [0, 1)", "got nan"]),
     "engine": ({"engine": "fast"}, ["sdpa, flex, tiled, reference", "got 'fast'"]),
     "broken seed": ({"dropout": 0.5, "seed": 1.5}, ["seed", "1.5"]),
@@ -393,6 +403,8 @@ def test_offsets_of_any_integer_kind(start: Any) -> None:
         ([1.5], ["rows must be integers", "got 1.5"]),
         ([True, False, True, False, True], ["rows must be integers"]),
         (ones(5), ["rows must be integers"]),
+        (slice(2), ["rows must be integers", "got slice"]),
+        ("a", ["rows must be integers", "got str"]),
     ],
 )
 def test_rows_that_can_not_be(rows: Any, says: list[str]) -> None:

@@ -132,7 +132,8 @@ def test_a_rule_of_one_term(said: str) -> None:
     assert sum(slot is made for slot in slots) == 1
     assert said.strip() in repr(rule) and as_rule(rule) is rule
     others = [f for f in dataclasses.fields(rule) if getattr(rule, f.name) is not made]
-    assert all(getattr(rule, f.name) == f.default for f in others), "all other terms are the usual ones"
+    usual = rg.Rule()
+    assert all(getattr(rule, f.name) == getattr(usual, f.name) for f in others), "all other terms are the usual ones"
 
 
 def test_a_rule_prints_the_equation() -> None:

@@ -219,3 +219,29 @@ def test_packed_rows_count_from_their_own_start_unless_told():
     torch.testing.assert_close(whole, rg.attend(query, key, value, pattern, query_start=0), rtol=0, atol=0)
     torch.testing.assert_close(rg.attend(query[:, 2:], key, value, pattern), whole[:, 2:])
     torch.testing.assert_close(whole[:, 3:], rg.attend(query[:, 3:], key[:, 4:], value[:, 4:], rg.causal()))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_jagged_nested_tensors(same: bool) -> None:
+    """As the docstring says: values and offsets in, a nested tensor out; gradients flow."""
+
+    def jagged(lengths: list[int], heads: int, dim: int) -> Tensor:
+        rows = [torch.randn(n, heads, dim, dtype=torch.float64) for n in lengths]
+        return torch.nested.nested_tensor(rows, layout=torch.jagged, requires_grad=True)
+
+    query, keys = jagged([5, 0, 7], 6, 3), [5, 0, 7] if same else [11, 2, 7]
+    key, value = jagged(keys, 2, 3), jagged(keys, 2, 5)
+    offsets = () if same else (key.offsets(),)
+    packed = (t.values().transpose(0, 1) for t in (query, key, value))
+    out = rg.varlen(*packed, query.offsets(), *offsets, rule=rg.causal())
+    nested = torch.nested.nested_tensor_from_jagged(out.transpose(0, 1), query.offsets())
+    alone = [
+        rg.attend(*(t.transpose(0, 1) for t in row), rg.causal()).transpose(0, 1)
+        for row in zip(query.unbind(), key.unbind(), value.unbind(), strict=True)
+    ]
+    for got, want in zip(nested.unbind(), alone, strict=True):
+        torch.testing.assert_close(got, want)
+    found = torch.autograd.grad(nested.values().sin().sum(), (query, key, value))
+    wanted = torch.autograd.grad(torch.cat(alone).sin().sum(), (query, key, value))
+    for got, want in zip(found, wanted, strict=True):
+        torch.testing.assert_close(got.values(), want.values())

@@ -8,6 +8,7 @@ from torch import Tensor
 from regard.engines import reference, tiled
 from regard.engines.reference import Steps
 from regard.errors import InputError
+from regard.operators import attended
 from regard.parts import Partial
 from regard.planning import solve
 from regard.problem import pose
@@ -53,6 +54,8 @@ def attend(
     Source: Vaswani et al. 2017, "Attention Is All You Need"; Rabe & Staats 2021, "Self-attention Does Not Need
     O(n²) Memory".
     """
+    if torch.compiler.is_compiling():
+        return attended(query, key, value, rule, query_start, key_start, dropout, seed, engine).out
     problem = pose(
         query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed
     )  # fmt: skip
@@ -96,6 +99,8 @@ def partial(
         raise InputError(f"partial can't take {said!r}: {said.normalize.whole_row}; give attend all keys at once")
     if dropout and query_start is None:
         raise InputError("partial needs query_start for dropout, whose mask depends on where the queries stand")
+    if torch.compiler.is_compiling():
+        return attended(query, key, value, said, query_start, key_start, dropout, seed, engine, parts=True)
     problem = pose(
         query, key, value, said, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed, parts=True
     )  # fmt: skip
@@ -167,12 +172,19 @@ def steps(
         return reference.steps(problem)
 
 
+def _listed(rows: Tensor | list[int]) -> list[object]:
+    try:
+        return torch.as_tensor(rows).flatten().tolist()
+    except (RuntimeError, TypeError, ValueError):
+        raise InputError(f"rows must be integers, in a list or a tensor, got {type(rows).__name__}") from None
+
+
 def _runs(rows: Tensor | list[int] | None, queries: int) -> list[tuple[int, int]]:
     """The rows asked for as runs [low, high) of neighbours, in the order in which they were asked for."""
     if rows is None:
         return [(0, queries)]
     runs: list[tuple[int, int]] = []
-    for row in torch.as_tensor(rows).flatten().tolist():
+    for row in _listed(rows):
         if not isinstance(row, int) or isinstance(row, bool) or not -queries <= row < queries:
             raise InputError(f"rows must be integers from 0 to {queries - 1}, got {row}")
         row %= queries

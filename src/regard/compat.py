@@ -12,7 +12,8 @@ from regard.errors import InputError
 from regard.problem.door import admit
 from regard.rule import Rule, as_rule
 from regard.terms import bias as biases
-from regard.terms.pattern import Pattern, causal, everything, mask, packed
+from regard.terms.later import later
+from regard.terms.pattern import Pattern, causal, everything, mask, packed, prefix
 from regard.terms.score import dot
 from regard.terms.tree import Term
 
@@ -58,7 +59,7 @@ def scaled_dot_product_attention(
             attn_mask = attn_mask.expand(*lead, *attn_mask.shape[-3:]).flatten(0, -4)
     rule = Rule(dot(scale), _pattern(attn_mask, is_causal), _bias(attn_mask))
     if dropout_p == 1:  # every weight is dropped: as if there were nothing to see
-        rule, dropout_p = Rule(pattern=~everything()), 0.0
+        rule, dropout_p = Rule(pattern=prefix(0)), 0.0
     out = attend(query, key, value, rule, query_start=0, dropout=dropout_p)
     return out.unflatten(0, lead) if len(lead) > 2 else out
 
@@ -80,6 +81,10 @@ def varlen(
     Sequence n has queries `query_offsets[n] … query_offsets[n + 1]` and keys `key_offsets[n] … key_offsets[n + 1]`; the
     rule's pattern holds inside each, its last query standing at its last key.
 
+    A nested tensor of layout `torch.jagged`, `[batch, ragged, heads, dim]`, is such a packing:
+    `out = varlen(q.values().transpose(0, 1), …, q.offsets(), k.offsets())`, and
+    `torch.nested.nested_tensor_from_jagged(out.transpose(0, 1), q.offsets())` is its result.
+
     Args:
         query: `[..., heads, all queries, dim]`.
         key: `[..., kv_heads, all keys, dim]`.
@@ -100,17 +105,32 @@ def varlen(
     for name, tensor in (("query", query), ("key", key), ("value", value)):
         if admit(name, tensor).ndim < 2:
             raise InputError(f"{name} must be [..., heads, positions, dim] with 2 to 5 axes, got {list(tensor.shape)}")
-    rows = _lengths("query_offsets", query_offsets, query.shape[-2])
-    columns = rows if key_offsets is None else _lengths("key_offsets", key_offsets, key.shape[-2])
-    if key_offsets is None and key.shape[-2] != query.shape[-2]:
-        raise InputError(f"{query.shape[-2]} queries and {key.shape[-2]} keys need key_offsets of their own")
+    inside = said.pattern if said.pattern is not None else everything()
+    bias = None if said.bias is None else repr(said.bias)
+    pattern = _sequences(query_offsets, key_offsets, query.shape[-2], key.shape[-2], inside, bias)
+    whole = Rule(said.score, pattern, said.bias, said.normalize)
+    return attend(query, key, value, whole, query_start=0, dropout=dropout, seed=seed, engine=engine)
+
+
+@later(Pattern)
+def _sequences(
+    query_offsets: Tensor | list[int],
+    key_offsets: Tensor | list[int] | None,
+    queries: int,
+    keys: int,
+    inside: Pattern,
+    bias: str | None,
+) -> Pattern:
+    """`inside` within each sequence; `bias` is how the rule's bias prints."""
+    rows = _lengths("query_offsets", query_offsets, queries)
+    columns = rows if key_offsets is None else _lengths("key_offsets", key_offsets, keys)
+    if key_offsets is None and keys != queries:
+        raise InputError(f"{queries} queries and {keys} keys need key_offsets of their own")
     if len(rows) != len(columns):
         raise InputError(f"query_offsets tell of {len(rows)} sequences, key_offsets of {len(columns)}")
-    if rows != columns and said.bias is not None:
-        raise InputError(f"{said.bias!r} counts positions across the packing, which differ for queries and keys")
-    inside = said.pattern if said.pattern is not None else everything()
-    whole = said.with_children({**said.children(), "pattern": packed(rows, columns, inside)})
-    return attend(query, key, value, whole, query_start=0, dropout=dropout, seed=seed, engine=engine)
+    if rows != columns and bias is not None:
+        raise InputError(f"{bias} counts positions across the packing, which differ for queries and keys")
+    return packed(rows, columns, inside)
 
 
 def _broadcast(query: Tensor, key: Tensor, value: Tensor, grouped: bool) -> tuple[Tensor, Tensor, Tensor]:

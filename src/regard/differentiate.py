@@ -18,7 +18,7 @@ from regard.parts import Partial
 from regard.problem import Problem
 from regard.products import finite
 
-__all__ = ["Engine", "guarded"]
+__all__ = ["Engine", "guarded", "pulled"]
 
 Compute = Callable[[Problem], Partial]
 Gradient = Callable[[Problem, Sequence[Tensor], Sequence[Tensor | None]], Sequence[Tensor | None] | None]
@@ -85,7 +85,7 @@ class _Guarded(Function):
                 inside = tensors if higher else _leaves(tensors)
                 again = ctx.problem.with_tensors(inside)
                 results = _results(again, ctx.fallback(again))[: len(grads)]
-            found = _pulled(results, inside, grads, higher)
+            found = pulled(results, inside, grads, higher)
         return (None, None, None, None, *found)
 
 
@@ -97,7 +97,7 @@ def _own(
     if engine.gradient is not None:
         return engine.gradient(ctx.problem.with_tensors(_leaves(tensors)), saved, grads)
     if all(finite(grad) for grad in grads if grad is not None):
-        return _pulled(ctx.followed, ctx.inside, grads, False)
+        return pulled(ctx.followed, ctx.inside, grads, False)
     return None
 
 
@@ -105,13 +105,16 @@ def _leaves(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
     return tuple(t.detach().requires_grad_(t.requires_grad) for t in tensors)
 
 
-def _pulled(
+def pulled(
     results: Sequence[Tensor], tensors: Sequence[Tensor], grads: Sequence[Tensor | None], higher: bool
 ) -> list[Tensor | None]:
     """The gradient of every tensor that wants one."""
-    given = [(result, grad.to(result.dtype)) for result, grad in zip(results, grads, strict=True) if grad is not None]
+    pairs = [(result, grad) for result, grad in zip(results, grads, strict=True) if result.requires_grad]
+    given = [(result, grad.to(result.dtype)) for result, grad in pairs if grad is not None]
     wanted = [n for n, tensor in enumerate(tensors) if tensor.requires_grad]
     found: list[Tensor | None] = [None] * len(tensors)
+    if not given:
+        return found
     pulled = torch.autograd.grad(
         [result for result, _ in given],
         [tensors[n] for n in wanted],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from torch import Tensor
 
 from regard.errors import InputError
@@ -30,10 +32,10 @@ class Rule(Term):
         normalize: how scores become weights; `softmax()` unless told.
     """
 
-    score: scores.Score = scores.Dot()
+    score: scores.Score = field(default_factory=scores.dot)
     pattern: Pattern | None = None
     bias: biases.Bias | None = None
-    normalize: normalizers.Normalize = normalizers.Softmax()
+    normalize: normalizers.Normalize = field(default_factory=normalizers.softmax)
 
     def __post_init__(self) -> None:
         _check("score", self.score, scores.Score, "such as regard.dot()")

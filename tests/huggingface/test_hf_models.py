@@ -189,3 +189,13 @@ def test_the_model_is_the_same_one() -> None:
     made = zoo.model("llama")
     assert regard.huggingface.serve(made) is made
     assert made.config._attn_implementation == "regard"
+
+
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_compiled_models(name: str) -> None:
+    """Making the mask reads numbers and breaks the graph; what is on either side of it is compiled."""
+    given, made = zoo.inputs(name), zoo.model(name)
+    made.set_attn_implementation("regard")
+    torch._dynamo.reset()
+    found = torch.compile(made, backend="eager")(**given)[0]
+    torch.testing.assert_close(found, made(**given)[0])

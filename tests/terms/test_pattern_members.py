@@ -228,3 +228,14 @@ def test_allows_reads_narrow_integers() -> None:
     index = torch.tensor([[0, 70_000], [70_000, 1]])
     query, key = torch.tensor([70_000, 1, 1], dtype=torch.int32), torch.tensor([0, 70_000, 0], dtype=torch.int32)
     assert edges(index).allows(query, key).tolist() == [True, True, False]
+
+
+def test_edges_far_from_every_node():
+    """A far row times the number of nodes does not come round to a near one in 64 bits."""
+    last = 2**31 - 1
+    pattern = edges(torch.tensor([[2, last], [0, last]]))
+    assert picture(pattern, 1, 3) == "··#"
+    assert picture(pattern, 1, 3, start=2**33) == "···"
+    assert picture(pattern, 1, 2, start=last, key_start=last - 1) == "·#"
+    far = torch.tensor([[0], [2**33], [last]])
+    assert pattern.allows(far, torch.tensor([2, last])).tolist() == [[True, False], [False, False], [False, True]]

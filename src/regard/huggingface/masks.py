@@ -16,6 +16,7 @@ from regard.errors import InputError
 from regard.huggingface.closures import MaskFunction, UnrecognisedError, lower
 from regard.huggingface.grid import Grid
 from regard.huggingface.library import masking
+from regard.problem.door import untraced
 from regard.terms.pattern import Pattern, padding
 from regard.terms.pattern import mask as given
 
@@ -68,6 +69,7 @@ class Mask(Tensor):
         return _by_numbers(func, args, kwargs or {}) if kept is None else kept
 
 
+@untraced
 def make(
     batch_size: int,
     q_length: int,

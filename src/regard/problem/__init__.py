@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
-from regard.problem.door import admit, alike, batched, leading, starts, transformed, untraced
+from regard.problem.door import admit, alike, batched, leading, probability, starts, transformed, untraced
 from regard.problem.leaves import Extent, global_leaf, local_leaf
 from regard.rule import Rule, as_rule
 from regard.terms.normalize import Softmax
@@ -158,7 +158,7 @@ def pose(
     extent = _extent(query, key, batch, query_start, key_start, said, parts)
     said, rest = _settled(said, extent)
     ranges = None if said.pattern is None or transformed(said.pattern.leaves()) else _lower(said.pattern, extent)
-    chance = _dropout(dropout)
+    chance = probability(dropout)
     return Problem(query, key, value, said, rest, ranges, extent, chance, _seed(seed, chance, said), lead, parts)
 
 
@@ -219,12 +219,6 @@ def _settled(said: Rule, extent: Extent) -> tuple[Rule, Rule]:
         pattern = said.pattern.map(lambda leaf, roles: global_leaf(leaf, roles, extent))
     rest = Rule(said.score, None, bias, said.normalize).map(lambda leaf, roles: local_leaf(leaf, roles, extent))
     return said.with_children({**said.children(), **({} if pattern is None else {"pattern": pattern})}), rest
-
-
-def _dropout(dropout: float) -> float:
-    if not 0 <= dropout < 1:
-        raise InputError(f"dropout must be a probability in [0, 1), got {dropout}")
-    return float(dropout)
 
 
 def _seed(seed: int | None, dropout: float, said: Rule) -> int:

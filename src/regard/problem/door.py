@@ -16,7 +16,7 @@ from torch.autograd import forward_ad
 from regard.errors import InputError
 from regard.products import is_transformed
 
-__all__ = ["admit", "batched", "leading", "settled", "starts", "transformed", "untraced"]
+__all__ = ["admit", "batched", "leading", "lowered", "probability", "settled", "starts", "transformed", "untraced"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -26,8 +26,13 @@ def admit(name: str, tensor: object) -> Tensor:
     """A plain tensor of attention's dtypes, its lazy negative bit resolved, or InputError."""
     if not isinstance(tensor, Tensor):
         raise InputError(f"{name} must be a torch.Tensor, got {type(tensor).__name__}")
+    if torch.compiler.is_compiling():
+        return tensor  # it comes through this door again, with its numbers, where the graph runs
     if tensor.is_nested:
-        raise InputError(f"{name} is a nested tensor; pass its values() and offsets() to regard.varlen")
+        raise InputError(
+            f"{name} is a nested tensor; with [batch, ragged, heads, dim] call "
+            "regard.varlen(query.values().transpose(0, 1), …, query.offsets())"
+        )
     if type(tensor).__name__ == "DTensor":
         raise InputError(f"{name} is a distributed tensor; pass its local shard (to_local())")
     if tensor.layout != torch.strided:
@@ -47,16 +52,22 @@ def admit(name: str, tensor: object) -> Tensor:
 
 def alike(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The three in one dtype, as autocast would have them for PyTorch's own attention, or InputError."""
-    kind = query.device.type
     for name, tensor in (("key", key), ("value", value)):
         if tensor.device != query.device:
             raise InputError(f"{name} is on {tensor.device}, query on {query.device}; move them to one device")
-    if torch.is_autocast_enabled(kind):
-        dtype = torch.get_autocast_dtype(kind)
-        query, key, value = (t if t.dtype == torch.float64 else t.to(dtype) for t in (query, key, value))
+    query, key, value = lowered(query, key, value)
     for name, tensor in (("key", key), ("value", value)):
         if tensor.dtype != query.dtype:
             raise InputError(f"{name} is {tensor.dtype}, query {query.dtype}; give all three one dtype")
+    return query, key, value
+
+
+def lowered(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The three in the dtype that autocast would have them in for PyTorch's own attention."""
+    if not torch.is_autocast_enabled(query.device.type):
+        return query, key, value
+    dtype = torch.get_autocast_dtype(query.device.type)
+    query, key, value = (t if t.dtype == torch.float64 else t.to(dtype) for t in (query, key, value))
     return query, key, value
 
 
@@ -103,6 +114,13 @@ def starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int,
         ) from None
     values = tuple(int(value) for value in spread.flatten().tolist())
     return (values or (0,))[:1] if len(set(values)) <= 1 else values
+
+
+def probability(dropout: float) -> float:
+    """A number in [0, 1), or InputError."""
+    if not (isinstance(dropout, (int, float)) or hasattr(dropout, "__float__")) or not 0 <= dropout < 1:
+        raise InputError(f"dropout must be a probability in [0, 1), got {dropout!r}")
+    return float(dropout)
 
 
 def transformed(tensors: Sequence[Tensor]) -> bool:

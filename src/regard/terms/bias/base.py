@@ -29,9 +29,10 @@ class Bias(Term):
         return self
 
     def __add__(self, other: object) -> Bias:
-        if not isinstance(other, Bias):
-            raise InputError(f"a bias adds to a bias; wrap a {type(other).__name__} in regard.bias.tensor(...)")
-        return Sum((*_parts(self), *_parts(other)))
+        return Sum((*_parts(self), *_parts(_bias(other))))
+
+    def __radd__(self, other: object) -> Bias:
+        return Sum((*_parts(_bias(other)), *_parts(self)))
 
 
 @term
@@ -71,6 +72,14 @@ def check_count(name: str, got: int, heads: int) -> None:
         raise InputError(
             f"{name} is for {got} heads, the query has {heads}; a tensor of one entry a head is [heads, …]"
         )
+
+
+def _bias(other: object) -> Bias:
+    if isinstance(other, Bias):
+        return other
+    if isinstance(other, Term):
+        raise InputError(f"a bias adds to a bias, and {other!r} is none; give both to regard.Rule by name")
+    raise InputError(f"a bias adds to a bias; wrap a {type(other).__name__} in regard.bias.tensor(...)")
 
 
 def _parts(bias: Bias) -> tuple[Bias, ...]:

@@ -7,9 +7,14 @@ from torch import Tensor
 
 from regard.errors import InputError
 from regard.terms.bias.base import Bias, check_count, look_up
+from regard.terms.later import later
 from regard.terms.tree import number, term
 
 __all__ = ["Edges", "Given", "Keys", "edges", "keys", "tensor"]
+
+
+NODES = 2**31
+"""A pair of positions below it is one number of 64 bits."""
 
 
 @term
@@ -42,7 +47,7 @@ class Edges(Bias):
         stride = int(source.max()) + 1
         order = torch.argsort(target * stride + source)
         codes = (target * stride + source)[order]
-        wanted = query * stride + key
+        wanted = query.clamp(max=NODES) * stride + key
         place = torch.searchsorted(codes, wanted.expand(-1, 1, query.shape[2], key.shape[3]).contiguous()).clamp(
             max=codes.shape[0] - 1
         )
@@ -83,6 +88,7 @@ def keys(values: Tensor) -> Keys:
     return Keys(_given("keys", values, 1))
 
 
+@later(Bias)
 def edges(index: Tensor, values: Tensor) -> Edges:
     """A number per edge of a graph; 0 where there is no edge.
 
@@ -98,8 +104,8 @@ def edges(index: Tensor, values: Tensor) -> Edges:
     _given("edges", values, 1)
     if values.ndim > 2 or values.shape[-1] != index.shape[1]:
         raise InputError(f"bias.edges needs one value an edge: {index.shape[1]} edges, got values {list(values.shape)}")
-    if index.numel() and index.min() < 0:
-        raise InputError(f"bias.edges needs positions ≥ 0, got {int(index.min())}")
+    if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < NODES:
+        raise InputError(f"bias.edges needs positions from 0 to 2³¹ − 1, got {int(index.min())}…{int(index.max())}")
     if torch.unique(index, dim=1).shape[1] != index.shape[1]:
         raise InputError("bias.edges needs every edge once; sum the values of repeated edges first")
     return Edges(index.to(torch.int64), values)

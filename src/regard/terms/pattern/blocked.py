@@ -127,7 +127,12 @@ def random_blocks(size: int, count: int, keys: int, seed: int = 0) -> Pattern:
     total = -(-keys // size)
     if count > total:
         raise InputError(f"random_blocks can't choose {count} of {total} key blocks: lower count or size.")
-    return RandomBlocks(size, keys, seed, torch.from_numpy(_sampled(total, count, seed)))
+    return RandomBlocks(size, keys, seed, _chosen(total, count, seed))
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def _chosen(total: int, count: int, seed: int) -> Tensor:
+    return torch.from_numpy(_sampled(total, count, seed))
 
 
 def _sampled(total: int, count: int, seed: int) -> Ints:

@@ -16,14 +16,21 @@ from regard.terms.pattern.ranges import Ints
 __all__ = ["covered", "dims", "integers", "lengths", "numbers", "whole", "wholes"]
 
 
+FARTHEST = 2**62
+"""Sums of two positions fit into 64 bits."""
+
+
 def whole(value: Any, least: int, what: str) -> int:
     """A whole number of at least `least`; InputError otherwise."""
     try:
-        number = least - 1 if isinstance(value, bool) else operator.index(value)
+        # `operator.index` would fix a number that a compiler keeps open.
+        number = least - 1 if isinstance(value, bool) else value if isinstance(value, int) else operator.index(value)
     except TypeError:
         number = least - 1
     if number < least:
         raise InputError(f"{what} must be a whole number of at least {least}; it got {value!r}.")
+    if number >= FARTHEST:
+        raise InputError(f"{what} must be below 2⁶²; it got {value!r}.")
     return number
 
 

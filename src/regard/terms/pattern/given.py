@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern, as_pattern
 from regard.terms.pattern.build import table, tabulate
 from regard.terms.pattern.checks import covered, dims, lengths, whole
@@ -131,6 +132,7 @@ def mask(shown: Tensor) -> Pattern:
     return Mask(_booleans(shown, "mask"))
 
 
+@later(Pattern)
 def padding(keys: Tensor | Sequence[int] | int) -> Pattern:
     """real[…, j], or j < length[…]: which keys are real and not padding.
 
@@ -147,6 +149,7 @@ def padding(keys: Tensor | Sequence[int] | int) -> Pattern:
     return PaddingFrom(_length(keys, "padding"))
 
 
+@later(Pattern)
 def prefix(length: Tensor | Sequence[int] | int) -> Pattern:
     """j < length[…]: every query sees the first keys (Raffel et al. 2020).
 

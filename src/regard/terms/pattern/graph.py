@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern
 from regard.terms.pattern.build import compact, join, triples
 from regard.terms.pattern.checks import integers, numbers
@@ -30,14 +31,16 @@ class Edges(Pattern):
     def allows(self, query: Tensor, key: Tensor, batch: Tensor | int = 0, head: Tensor | int = 0) -> Tensor:
         if not self.codes.numel():
             return nowhere(query, key)
-        code = query.long() * self.span + key
+        # No edge leads to a node from `span` on; its product with a far position would not fit into 64 bits.
+        code = query.long().clamp(max=self.span) * self.span + key
         found = lookup(self.codes, rank(self.codes, 0, code) - 1) == code
         return found & (key >= 0) & (key < self.span)
 
     def lower(self, rows: Ints, keys: tuple[int, int], batch: int, heads: int) -> Lists:
         codes = numbers(self.codes)
-        begin = np.searchsorted(codes, rows * self.span)
-        count = np.searchsorted(codes, (rows + 1) * self.span) - begin
+        known = rows.clip(max=self.span)
+        begin = np.searchsorted(codes, known * self.span)
+        count = np.searchsorted(codes, (known + 1) * self.span) - begin
         width = int(count.sum()) // max(1, rows.size) + 1
         parts: list[Form] = []
         for first, last in chunks(rows.size, width):
@@ -50,6 +53,7 @@ class Edges(Pattern):
         return f"edges({self.codes.numel()} edge{'s' * (self.codes.numel() != 1)})"
 
 
+@later(Pattern)
 def edges(index: Tensor) -> Pattern:
     """(j → i) ∈ graph: query i sees key j if there is an edge from j to i (Veličković et al. 2018).
 

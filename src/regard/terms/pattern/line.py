@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern
 from regard.terms.pattern.build import tabulate
 from regard.terms.pattern.checks import whole, wholes
@@ -169,5 +170,10 @@ def global_tokens(*positions: int | Iterable[int] | Tensor) -> Pattern:
 
     positions: whole numbers of at least 0, one by one, in a list, or in a tensor (Beltagy et al. 2020, Longformer).
     """
+    return _tokens(positions)
+
+
+@later(Pattern)
+def _tokens(positions: tuple[int | Iterable[int] | Tensor, ...]) -> Pattern:
     found = (at for given in positions for at in wholes(given, 0, "a position of global_tokens"))
     return Global(tuple(sorted(set(found))))

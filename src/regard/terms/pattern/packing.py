@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.later import later
 from regard.terms.pattern.algebra import Pattern, as_pattern
 from regard.terms.pattern.build import join, tabulate
 from regard.terms.pattern.checks import covered, dims
@@ -120,6 +121,7 @@ class Packed(Pattern):
         return f"packed({self.queries!r}, {self.inside!r})"
 
 
+@later(Pattern)
 def documents(lengths: Sequence[int] | Tensor) -> Pattern:
     """document(i) = document(j): sequences of the same lengths in queries and keys, one after the other.
 
@@ -128,6 +130,7 @@ def documents(lengths: Sequence[int] | Tensor) -> Pattern:
     return Documents(_packing(lengths, "documents' lengths"))
 
 
+@later(Pattern)
 def packed(
     query_lengths: Sequence[int] | Tensor, key_lengths: Sequence[int] | Tensor, inside: Pattern | None = None
 ) -> Pattern:
