@@ -10,6 +10,7 @@ from regard.engines.reference import Steps
 from regard.errors import InputError
 from regard.parts import Partial
 from regard.planning import solve
+from regard.prepared import prepare, recall, signed
 from regard.problem import pose
 from regard.problem.door import settled
 from regard.rule import Rule, as_rule
@@ -53,10 +54,16 @@ def attend(
     Source: Vaswani et al. 2017, "Attention Is All You Need"; Rabe & Staats 2021, "Self-attention Does Not Need
     O(n²) Memory".
     """
+    signature = signed(query, key, value, rule, query_start, key_start, dropout, seed, engine)
+    out = None if signature is None else recall(signature, query, key, value)
+    if out is not None:
+        return out
     problem = pose(
         query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed
     )  # fmt: skip
-    return problem.shaped(solve(problem, engine).out)
+    ready = None if signature is None else prepare(signature, problem, rule)
+    out = None if ready is None else ready(query, key, value)
+    return problem.shaped(solve(problem, engine).out) if out is None else out
 
 
 def partial(

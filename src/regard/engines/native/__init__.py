@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from regard.engines.native.call import Call, reader
 from regard.engines.native.ticket import forms_of, ticket
 from regard.parts import Partial
 from regard.problem import Problem
@@ -20,7 +21,7 @@ from regard.products import finite
 from regard.terms.normalize import Softmax
 from regard.terms.score import Dot
 
-__all__ = ["compute", "gradient", "refusal"]
+__all__ = ["compute", "gradient", "prepare", "refusal", "sizes"]
 
 DIMS = 512
 ISA = "REGARD_ISA"
@@ -51,6 +52,39 @@ def _engine() -> tuple[Any, str | None]:
 
 
 _kernels, _missing = _engine()
+_reader = reader(None if _kernels is None else importlib.import_module("regard._native"))
+
+
+def sizes(query: object, key: object, value: object) -> bytes | None:
+    """Types and shapes, to look a prepared call up by; None where one of the three is no plain tensor on a CPU."""
+    return None if _reader is None else _reader.sizes(query, key, value)
+
+
+def prepare(problem: Problem) -> Call | None:
+    """The problem made ready for other tensors of the same types and shapes; None where it can't be."""
+    if _reader is None or problem.sink is not None:
+        return None
+    built = importlib.import_module("regard._native")
+    lists = forms_of(problem.ranges)
+    kernel = built.Call(_reader, _kernels.name, _ticket(problem, [None] * 8), lists)
+    return Call(kernel, problem, _one if _small(problem) else _threads)
+
+
+SMALL = 1 << 18
+"""Multiplications that one thread has done before a second one has woken up."""
+
+
+def _small(problem: Problem) -> bool:
+    rows = problem.batch * problem.heads * problem.queries
+    return rows * problem.keys * (problem.query.shape[-1] + problem.value.shape[-1]) < SMALL
+
+
+def _threads() -> int:
+    return 1 if _forked else torch.get_num_threads()
+
+
+def _one() -> int:
+    return 1
 
 
 def refusal(problem: Problem) -> str | None:
@@ -109,4 +143,4 @@ def _ticket(problem: Problem, tensors: Sequence[Tensor | None]) -> bytes:
     score = problem.rule.score
     assert isinstance(score, Dot) and not isinstance(score.scale, Tensor)
     scale = problem.query.shape[-1] ** -0.5 if score.scale is None else score.scale
-    return ticket(problem, scale, 1 if _forked else torch.get_num_threads(), tensors)
+    return ticket(problem, scale, 1 if _small(problem) else _threads(), tensors)

@@ -1,0 +1,169 @@
+// A call that is prepared: a problem of which all is settled but the tensors, which each call brings anew.
+#include "call.hpp"
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "isa.hpp"
+#include "tensor.hpp"
+#include "ticket.hpp"
+
+namespace nb = nanobind;
+
+namespace {
+
+using regard::Array;
+using regard::Described;
+
+// Any number of leading axes as one, where strides allow: a stride of 0 where all are 1.
+bool one_axis(const Described& tensor, int32_t axes, int64_t& count, int64_t& stride) {
+    count = 1, stride = 0;
+    for (int32_t axis = axes - 1; axis >= 0; --axis) {
+        if (tensor.shape[axis] == 1) continue;
+        if (count == 1)
+            stride = tensor.strides[axis];
+        else if (tensor.strides[axis] != stride * count)
+            return false;
+        count *= tensor.shape[axis];
+    }
+    return true;
+}
+
+// `[..., heads, rows, columns]`, a missing head axis being one head, one batch entry serving all; false where it is not.
+bool place(const Described& tensor, int64_t batch, int64_t heads, int64_t rows, int64_t columns, Array& array) {
+    const int32_t last = tensor.ndim;
+    if (last < 2 || tensor.shape[last - 1] != columns || tensor.shape[last - 2] != rows) return false;
+    if ((last > 2 ? tensor.shape[last - 3] : 1) != heads) return false;
+    int64_t count;
+    if (!one_axis(tensor, last - 3, count, array.batch) || (count != 1 && count != batch)) return false;
+    array.data = static_cast<decltype(array.data)>(tensor.begin());
+    array.head = last > 2 ? tensor.strides[last - 3] : 0;
+    array.row = tensor.strides[last - 2], array.column = tensor.strides[last - 1];
+    return true;
+}
+
+// Exactly as many batch entries as the problem has, for what is written to.
+bool place_all(const Described& tensor, int64_t batch, int64_t heads, int64_t rows, int64_t columns, Array& array) {
+    return tensor.numel() == batch * heads * rows * columns && place(tensor, batch, heads, rows, columns, array);
+}
+
+class Inputs : public regard::Reader {
+   public:
+    Inputs(nb::capsule table, nb::type_object tensor, nb::type_object parameter)
+        : regard::Reader(checked(table), reinterpret_cast<PyTypeObject*>(tensor.ptr()),
+                         reinterpret_cast<PyTypeObject*>(parameter.ptr())),
+          is_neg_(PyUnicode_InternFromString("is_neg")) {}
+
+    // Types and shapes of query, key and value as bytes to look a call up by; None where one of them is no plain tensor.
+    nb::object sizes(nb::handle query, nb::handle key, nb::handle value) const {
+        int64_t said[3 * 7];
+        int count = 0;
+        for (nb::handle each : {query, key, value}) {
+            Described tensor;
+            if (!read(each.ptr(), tensor) || tensor.ndim > 5 || negative(each.ptr())) return nb::none();
+            said[count++] = int64_t{tensor.type_code} << 16 | int64_t{tensor.type_bits} << 8 | tensor.ndim;
+            for (int32_t axis = 0; axis < tensor.ndim; ++axis) said[count++] = tensor.shape[axis];
+        }
+        return nb::bytes(reinterpret_cast<const char*>(said), count * sizeof(int64_t));
+    }
+
+   private:
+    static const regard::Exchange* checked(const nb::capsule& table) {
+        const auto* exchange = static_cast<const regard::Exchange*>(table.data());
+        if (exchange->major != 1 || !exchange->describe) throw nb::value_error("another version of the exchange");
+        return exchange;
+    }
+    // A lazy minus sign, which the numbers in memory don't have.
+    bool negative(PyObject* tensor) const {
+        return nb::steal(PyObject_CallMethodNoArgs(tensor, is_neg_)).ptr() != Py_False;
+    }
+    PyObject* is_neg_;  // as long as the process
+};
+
+class Call {
+   public:
+    Call(const Inputs& reader, const char* isa, const nb::bytes& ticket, const nb::bytes& forms)
+        : reader_(reader), kernels_(regard::kernels(isa)), problem_(regard::unpacked(ticket, forms)), forms_(forms) {
+        if (!kernels_) throw nb::value_error("this processor has no such instruction set");
+    }
+
+    // out, and lse with its rest `[2, batch, heads, queries]` where it is wanted; false where a tensor does not fit.
+    bool forward(nb::handle query, nb::handle key, nb::handle value, nb::handle out, nb::handle lse, int64_t threads) const {
+        regard::Problem problem = problem_;
+        if (!inputs(problem, query, key, value, out, lse.is_none() ? place : place_all)) return false;
+        std::unique_ptr<double[]> unwanted;
+        if (lse.is_none()) {
+            unwanted.reset(new double[2 * problem.batch * problem.heads * problem.queries]);
+            sums(problem, unwanted.get(), sizeof(double));
+        } else if (!kept_sums(problem, lse)) {
+            return false;
+        }
+        run(kernels_->forward, problem, threads);
+        return true;
+    }
+
+    // The gradients of query, key and value, each as large as its tensor; false where a tensor does not fit.
+    bool backward(nb::handle query, nb::handle key, nb::handle value, nb::handle out, nb::handle lse, nb::handle out_grad,
+                  nb::handle query_grad, nb::handle key_grad, nb::handle value_grad, int64_t threads) const {
+        regard::Problem problem = problem_;
+        auto& p = problem;
+        const bool fit = inputs(p, query, key, value, out, place_all) && kept_sums(p, lse) &&
+                         written(out_grad, p, p.heads, p.queries, p.value_dim, p.out_grad) &&
+                         written(query_grad, p, p.heads, p.queries, p.dim, p.query_grad) &&
+                         written(key_grad, p, p.kv_heads, p.keys, p.dim, p.key_grad) &&
+                         written(value_grad, p, p.kv_heads, p.keys, p.value_dim, p.value_grad);
+        if (fit) run(kernels_->backward, problem, threads);
+        return fit;
+    }
+
+   private:
+    bool inputs(regard::Problem& p, nb::handle query, nb::handle key, nb::handle value, nb::handle out,
+                decltype(place)& placed) const {
+        Described q, k, v;
+        return reader_.read(query.ptr(), q) && placed(q, p.batch, p.heads, p.queries, p.dim, p.query) &&
+               reader_.read(key.ptr(), k) && placed(k, p.batch, p.kv_heads, p.keys, p.dim, p.key) &&
+               reader_.read(value.ptr(), v) && placed(v, p.batch, p.kv_heads, p.keys, p.value_dim, p.value) &&
+               written(out, p, p.heads, p.queries, p.value_dim, p.out);
+    }
+    bool written(nb::handle object, const regard::Problem& p, int64_t heads, int64_t rows, int64_t columns, Array& array) const {
+        Described tensor;
+        return reader_.read(object.ptr(), tensor) && place_all(tensor, p.batch, heads, rows, columns, array);
+    }
+    bool kept_sums(regard::Problem& problem, nb::handle lse) const {
+        Described tensor;
+        if (!reader_.read(lse.ptr(), tensor)) return false;
+        if (tensor.numel() != 2 * problem.batch * problem.heads * problem.queries) return false;
+        sums(problem, tensor.begin(), tensor.type_bits / 8);
+        return true;
+    }
+    static void sums(regard::Problem& p, void* memory, int64_t bytes) {
+        const int64_t rows = p.batch * p.heads * p.queries;
+        using Data = decltype(p.lse.data);
+        p.lse = Array{static_cast<Data>(memory), p.heads * p.queries, p.queries, 1, 0};
+        p.rest = p.lse;
+        p.rest.data = static_cast<Data>(static_cast<void*>(static_cast<char*>(memory) + rows * bytes));
+    }
+    static void run(void (*kernel)(const regard::Problem&), regard::Problem& problem, int64_t threads) {
+        problem.threads = threads;
+        nb::gil_scoped_release released;
+        kernel(problem);
+    }
+
+    const Inputs& reader_;
+    const regard::Kernels* kernels_;
+    const regard::Problem problem_;
+    const nb::bytes forms_;  // problem_ points into it
+};
+
+}  // namespace
+
+void regard::bind_call(nb::module_& m) {
+    nb::class_<Inputs>(m, "Inputs")
+        .def(nb::init<nb::capsule, nb::type_object, nb::type_object>())
+        .def("sizes", &Inputs::sizes, nb::arg().none(), nb::arg().none(), nb::arg().none());
+    nb::class_<Call>(m, "Call")
+        .def(nb::init<const Inputs&, const char*, const nb::bytes&, const nb::bytes&>(), nb::keep_alive<1, 2>())
+        .def("forward", &Call::forward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg())
+        .def("backward", &Call::backward);
+}
