@@ -62,7 +62,7 @@ class Inputs : public regard::Reader {
         for (nb::handle each : {query, key, value}) {
             Described tensor;
             if (!read(each.ptr(), tensor) || tensor.ndim > 5 || negative(each.ptr())) return nb::none();
-            said[count++] = int64_t{tensor.type_code} << 16 | int64_t{tensor.type_bits} << 8 | tensor.ndim;
+            said[count++] = int64_t{tensor.type.code} << 16 | int64_t{tensor.type.bits} << 8 | tensor.ndim;
             for (int32_t axis = 0; axis < tensor.ndim; ++axis) said[count++] = tensor.shape[axis];
         }
         return nb::bytes(reinterpret_cast<const char*>(said), count * sizeof(int64_t));
@@ -83,9 +83,15 @@ class Inputs : public regard::Reader {
 
 class Call {
    public:
-    Call(const Inputs& reader, const char* isa, const nb::bytes& ticket, const nb::bytes& forms)
+    // `number` and `sum` are tensors of the inputs' type and of the sums' type.
+    Call(const Inputs& reader, const char* isa, const nb::bytes& ticket, const nb::bytes& forms, nb::handle number,
+         nb::handle sum)
         : reader_(reader), kernels_(regard::kernels(isa)), problem_(regard::unpacked(ticket, forms)), forms_(forms) {
         if (!kernels_) throw nb::value_error("this processor has no such instruction set");
+        Described one, other;
+        if (!reader.read(number.ptr(), one) || !reader.read(sum.ptr(), other))
+            throw nb::value_error("number and sum must be plain tensors");
+        type_ = one.type, sum_type_ = other.type;
     }
 
     // out, and lse with its rest `[2, batch, heads, queries]` where it is wanted; false where a tensor does not fit.
@@ -121,20 +127,26 @@ class Call {
     bool inputs(regard::Problem& p, nb::handle query, nb::handle key, nb::handle value, nb::handle out,
                 decltype(place)& placed) const {
         Described q, k, v;
-        return reader_.read(query.ptr(), q) && placed(q, p.batch, p.heads, p.queries, p.dim, p.query) &&
-               reader_.read(key.ptr(), k) && placed(k, p.batch, p.kv_heads, p.keys, p.dim, p.key) &&
-               reader_.read(value.ptr(), v) && placed(v, p.batch, p.kv_heads, p.keys, p.value_dim, p.value) &&
+        return read(query, q) && placed(q, p.batch, p.heads, p.queries, p.dim, p.query) &&
+               read(key, k) && placed(k, p.batch, p.kv_heads, p.keys, p.dim, p.key) &&
+               read(value, v) && placed(v, p.batch, p.kv_heads, p.keys, p.value_dim, p.value) &&
                written(out, p, p.heads, p.queries, p.value_dim, p.out);
+    }
+    bool read(nb::handle object, Described& tensor) const {
+        return reader_.read(object.ptr(), tensor) && tensor.type == type_;
     }
     bool written(nb::handle object, const regard::Problem& p, int64_t heads, int64_t rows, int64_t columns, Array& array) const {
         Described tensor;
-        return reader_.read(object.ptr(), tensor) && place_all(tensor, p.batch, heads, rows, columns, array);
+        return read(object, tensor) && place_all(tensor, p.batch, heads, rows, columns, array);
     }
+    // `[2, batch, heads, queries]`, contiguous.
     bool kept_sums(regard::Problem& problem, nb::handle lse) const {
         Described tensor;
-        if (!reader_.read(lse.ptr(), tensor)) return false;
-        if (tensor.numel() != 2 * problem.batch * problem.heads * problem.queries) return false;
-        sums(problem, tensor.begin(), tensor.type_bits / 8);
+        int64_t count, stride;
+        if (!reader_.read(lse.ptr(), tensor) || !(tensor.type == sum_type_)) return false;
+        if (!one_axis(tensor, tensor.ndim, count, stride) || stride != 1) return false;
+        if (count != 2 * problem.batch * problem.heads * problem.queries) return false;
+        sums(problem, tensor.begin(), tensor.type.bits / 8);
         return true;
     }
     static void sums(regard::Problem& p, void* memory, int64_t bytes) {
@@ -154,6 +166,7 @@ class Call {
     const regard::Kernels* kernels_;
     const regard::Problem problem_;
     const nb::bytes forms_;  // problem_ points into it
+    regard::Type type_, sum_type_;
 };
 
 }  // namespace
@@ -163,7 +176,7 @@ void regard::bind_call(nb::module_& m) {
         .def(nb::init<nb::capsule, nb::type_object, nb::type_object>())
         .def("sizes", &Inputs::sizes, nb::arg().none(), nb::arg().none(), nb::arg().none());
     nb::class_<Call>(m, "Call")
-        .def(nb::init<const Inputs&, const char*, const nb::bytes&, const nb::bytes&>(), nb::keep_alive<1, 2>())
+        .def(nb::init<const Inputs&, const char*, const nb::bytes&, const nb::bytes&, nb::handle, nb::handle>(), nb::keep_alive<1, 2>())
         .def("forward", &Call::forward, nb::arg(), nb::arg(), nb::arg(), nb::arg(), nb::arg().none(), nb::arg())
         .def("backward", &Call::backward);
 }

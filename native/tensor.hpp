@@ -7,11 +7,17 @@
 
 namespace regard {
 
+struct Type {  // DLDataType
+    uint8_t code, bits;
+    uint16_t lanes;
+
+    bool operator==(const Type& other) const { return code == other.code && bits == other.bits && lanes == other.lanes; }
+};
+
 struct Described {  // DLTensor
     void* data;
     int32_t device_type, device_id, ndim;
-    uint8_t type_code, type_bits;
-    uint16_t type_lanes;
+    Type type;
     const int64_t* shape;
     const int64_t* strides;
     uint64_t byte_offset;

@@ -37,6 +37,10 @@ class Recent(Generic[V]):
         """How many bytes are kept."""
         return sum(size for _, size in list(self._kept.values()))
 
+    def clear(self) -> None:
+        """Let all of it go."""
+        self._kept.clear()
+
     def get(self, key: Hashable) -> V | None:
         """The value, now the latest; or None."""
         found = self._kept.get(key)

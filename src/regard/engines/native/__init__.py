@@ -65,9 +65,16 @@ def prepare(problem: Problem) -> Call | None:
     if _reader is None or problem.sink is not None:
         return None
     built = importlib.import_module("regard._native")
-    lists = forms_of(problem.ranges)
-    kernel = built.Call(_reader, _kernels.name, _ticket(problem, [None] * 8), lists)
-    return Call(kernel, problem, _one if _small(problem) else _threads)
+    number = torch.empty(1, dtype=problem.query.dtype)
+    kernel = built.Call(
+        _reader,
+        _kernels.name,
+        _ticket(problem, [None] * 8),
+        forms_of(problem.ranges),
+        number,
+        number.to(problem.accumulate),
+    )
+    return Call(kernel, problem, None if _small(problem) else _threads)
 
 
 SMALL = 1 << 18
@@ -81,10 +88,6 @@ def _small(problem: Problem) -> bool:
 
 def _threads() -> int:
     return 1 if _forked else torch.get_num_threads()
-
-
-def _one() -> int:
-    return 1
 
 
 def refusal(problem: Problem) -> str | None:

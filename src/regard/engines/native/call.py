@@ -26,39 +26,45 @@ class Call:
     Args:
         kernel: the problem as C++ keeps it.
         problem: it; its own tensors are let go.
-        threads: how many to use, asked at every call.
+        threads: how many to use, asked at every call; None is always one.
     """
 
-    def __init__(self, kernel: Any, problem: Problem, threads: Callable[[], int]) -> None:
+    def __init__(self, kernel: Any, problem: Problem, threads: Callable[[], int] | None) -> None:
         self._kernel, self._threads = kernel, threads
         self._lists = problem.ranges  # its addresses are in the kernel's hands
+        # One number seen as many: what `empty_like` makes of it is contiguous.
         rows, number = (problem.batch, problem.heads, problem.queries), torch.empty(1, dtype=problem.query.dtype)
         self._out = problem.shaped(number.expand(*rows, problem.value.shape[-1]))
         self._sums = number.to(problem.accumulate).expand(2, *rows)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
         """The output; None where strides or numbers need another way."""
-        if not self._sound(query, key, value):
+        if self._leaks(query, key, value):
             return None
-        out = torch.empty_like(self._out, memory_format=torch.contiguous_format)
-        return out if self._kernel.forward(query, key, value, out, None, self._threads()) else None
+        out = torch.empty_like(self._out)
+        threads = 1 if self._threads is None else self._threads()
+        return out if self._kernel.forward(query, key, value, out, None, threads) else None
 
     def followed(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
         """The output and what `backward` needs beside it; None as in `forward`, or where a gradient must be summed."""
-        if not self._sound(query, key, value):
+        if self._leaks(query, key, value):
             return None
-        out = torch.empty_like(self._out, memory_format=torch.contiguous_format)
-        sums = torch.empty_like(self._sums, memory_format=torch.contiguous_format)
-        return (out, sums) if self._kernel.forward(query, key, value, out, sums, self._threads()) else None
+        out = torch.empty_like(self._out)
+        sums = torch.empty_like(self._sums)
+        threads = 1 if self._threads is None else self._threads()
+        return (out, sums) if self._kernel.forward(query, key, value, out, sums, threads) else None
 
     def backward(self, saved: Sequence[Tensor], upstream: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """The gradients of query, key and value, given these, output, sums and the output's gradient; or None."""
         query, key, value, out, sums = saved
         found = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
-        if self._kernel.backward(query, key, value, out, sums, upstream, *found, self._threads()):
+        threads = 1 if self._threads is None else self._threads()
+        if self._kernel.backward(query, key, value, out, sums, upstream, *found, threads):
             return found
-        whole = upstream.contiguous()  # where the strides of five axes don't make one of the first two
-        return found if self._kernel.backward(query, key, value, out, sums, whole, *found, self._threads()) else None
+        # Five axes whose strides don't make one of the first two; hooks that gave the sums back in other strides.
+        sums, upstream = sums.contiguous(), upstream.contiguous()
+        return found if self._kernel.backward(query, key, value, out, sums, upstream, *found, threads) else None
 
-    def _sound(self, query: Tensor, key: Tensor, value: Tensor) -> bool:
-        return self._lists is None or (finite(query) and finite(key) and finite(value))
+    def _leaks(self, *tensors: Tensor) -> bool:
+        """Whether the products would carry NaN or ∞ out of hidden pairs."""
+        return self._lists is not None and not all(map(finite, tensors))
