@@ -1,22 +1,13 @@
 // The door from Python: a problem comes as the bytes of its struct, tensors as addresses that Python keeps alive.
 #include <nanobind/nanobind.h>
 
-#include <cstring>
-
+#include "call.hpp"
 #include "isa.hpp"
+#include "ticket.hpp"
 
 namespace nb = nanobind;
 
 namespace {
-
-regard::Problem unpacked(const nb::bytes& ticket, const nb::bytes& forms) {
-    if (ticket.size() != sizeof(regard::Problem)) throw nb::value_error("the ticket is not a native Problem");
-    regard::Problem problem;
-    std::memcpy(&problem, ticket.c_str(), sizeof problem);
-    problem.form_count = static_cast<int64_t>(forms.size() / sizeof(regard::Form));
-    problem.forms = problem.form_count ? reinterpret_cast<const regard::Form*>(forms.c_str()) : nullptr;
-    return problem;
-}
 
 class Engine {
    public:
@@ -29,7 +20,7 @@ class Engine {
 
    private:
     static bool run(const regard::Kernel& kernel, const nb::bytes& ticket, const nb::bytes& forms) {
-        const regard::Problem problem = unpacked(ticket, forms);
+        const regard::Problem problem = regard::unpacked(ticket, forms);
         nb::gil_scoped_release released;
         return kernel(problem);
     }
@@ -45,4 +36,5 @@ NB_MODULE(_native, m) {
         .def_prop_ro("name", &Engine::name)
         .def("forward", &Engine::forward)
         .def("backward", &Engine::backward);
+    regard::bind_call(m);
 }

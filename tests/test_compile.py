@@ -246,8 +246,8 @@ def test_export_saved_and_loaded(strict: bool) -> None:
 
 
 def test_an_exported_graph_has_second_derivatives() -> None:
-    layer, x = Layer(), inputs(grad=True)
-    exported = torch.export.export(layer, tuple(inputs())).module()
+    layer, x = Layer().double(), [t.detach().double().requires_grad_() for t in inputs(grad=True)]
+    exported = torch.export.export(layer, tuple(t.detach() for t in x)).module()
 
     def second(run: Callable[..., Tensor]) -> tuple[Tensor, ...]:
         first = torch.autograd.grad(run(*x).square().sum(), x, create_graph=True)

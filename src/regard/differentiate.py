@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,7 +18,7 @@ from regard.parts import Partial
 from regard.problem import Problem
 from regard.products import finite
 
-__all__ = ["Engine", "guarded", "pulled"]
+__all__ = ["Engine", "followed", "guarded", "pulled"]
 
 Compute = Callable[[Problem], Partial]
 Gradient = Callable[[Problem, Sequence[Tensor], Sequence[Tensor | None]], Sequence[Tensor | None] | None]
@@ -43,6 +43,49 @@ def guarded(problem: Problem, engine: Engine, fallback: Compute) -> Partial:
     log_sum = results[1] if len(results) > 1 else None
     sink = problem.sink if problem.parts and made[0].sink is not None else None
     return made[0].with_children({"values": results[0], "log_sum": log_sum, "sink": sink})
+
+
+def followed(ready: Ready, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
+    """A prepared call as one node of autograd; None where it can't take these tensors."""
+    made = ready.call.followed(query, key, value)
+    return None if made is None else _apply(ready, made, query, key, value)
+
+
+class Ready(Protocol):
+    """A prepared call."""
+
+    @property
+    def call(self) -> Any:
+        """Has `followed` and `backward`, see `engines.native.call`."""
+
+    def again(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        """The same output by operations that have derivatives of every order."""
+
+
+class _Prepared(Function):
+    """The output is there already; what the node does is to remember, and the backward pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, ready: Ready, made: tuple[Tensor, Tensor], query: Tensor, key: Tensor, value: Tensor
+    ) -> Tensor:
+        ctx.ready = ready
+        ctx.save_for_backward(query, key, value, *made)
+        return made[0]
+
+    @staticmethod
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
+        saved, higher = ctx.saved_tensors, torch.is_grad_enabled()
+        found = ctx.ready.call.backward(saved, upstream) if not higher else None
+        if found is None:
+            with torch.enable_grad():
+                inside = saved[:3] if higher else _leaves(saved[:3])
+                found = pulled((ctx.ready.again(*inside),), inside, (upstream,), higher)
+        return (None, None, *found)
+
+
+_apply: Callable[..., Tensor] = super(Function, _Prepared).apply
+"""Without a look for transforms, which prepared calls have behind them."""
 
 
 def _results(problem: Problem, part: Partial) -> tuple[Tensor, ...]:

@@ -14,7 +14,6 @@ import math
 import operator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -65,7 +64,7 @@ def attended(
         query, key, value, leaves, integers, text, *starts, chance, drawn, engine, parts
     )
     name = repr(said) if parts else ""  # printing a number would fix it
-    if not isinstance(said.normalize, Softmax):
+    if not parts or not isinstance(said.normalize, Softmax):
         return Partial(values, None, None, query.dtype, name)
     sink = said.normalize.sink
     if isinstance(sink, Tensor) and (sink.ndim == 0 or lse.ndim == 1):
@@ -117,8 +116,8 @@ class Call(NamedTuple):
         return self._replace(query=query, key=key, value=value, leaves=leaves)
 
     def pose(self) -> Problem:
-        """The problem, every input checked, to be computed as a part: the sink waits for `Partial.out`."""
-        problem = pose(
+        """The problem, every input checked."""
+        return pose(
             self.query,
             self.key,
             self.value,
@@ -129,7 +128,6 @@ class Call(NamedTuple):
             seed=None if self.seed is None else operator.index(self.seed),
             parts=self.parts,
         )
-        return replace(problem, parts=True)
 
 
 def _attend(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -198,15 +196,18 @@ def _known(problem: Problem, engine: str | None, values: Tensor, lse: Tensor, sa
     if fused is None or fused.gradient is None:
         return None
     rows = (problem.batch, problem.heads, problem.queries)
-    made = Partial(values.reshape(*rows, values.shape[-1]), lse.reshape(rows), problem.sink, problem.query.dtype, "")
+    values = values.reshape(*rows, values.shape[-1])
+    made = Partial(values, None, None, problem.query.dtype, "")
+    if problem.parts:
+        made = made.with_children({"values": values, "log_sum": lse.reshape(rows), "sink": problem.sink})
     with settled(problem.query.device):
         return guarded(problem, Engine(lambda _: (made, tuple(saved)), fused.gradient), tiled.compute)
 
 
 def _results(problem: Problem, part: Partial) -> tuple[Tensor, Tensor]:
-    """Values and lse in the accumulation dtype and the shapes of the inputs; an lse of zeros where there is none."""
-    values = part.values.to(problem.accumulate)
-    lse = values.new_zeros(values.shape[:-1]) if part.log_sum is None else part.log_sum
+    """Values and lse in the accumulation dtype and the shapes of the inputs; of all keys the output, and zeros for lse."""
+    values = (part.values if problem.parts else part.out).to(problem.accumulate)
+    lse = values.new_zeros(values.shape[:-1]) if part.log_sum is None or not problem.parts else part.log_sum
     return problem.shaped(values).contiguous(), problem.shaped(lse).contiguous()
 
 

@@ -9,6 +9,7 @@ NaN and ∞ included, reaches neither a result nor a gradient: `0 · NaN` is nev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -107,7 +108,7 @@ def _careful(weights: Tensor, values: Tensor, visible: Tensor) -> Tensor:
 
 def finite(tensor: Tensor) -> bool:
     """Whether no element is NaN or ∞: a finite sum tells at once; another may have overflowed, and all are asked."""
-    return bool(tensor.sum().isfinite()) or bool(tensor.isfinite().all())
+    return math.isfinite(tensor.sum().item()) or bool(tensor.isfinite().all())
 
 
 def is_transformed(tensor: Tensor) -> bool:

@@ -6,20 +6,19 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from regard.errors import InputError
 from regard.problem.door import admit, alike, batched, leading, probability, starts, transformed, untraced
 from regard.problem.leaves import Extent, global_leaf, local_leaf
+from regard.problem.lowering import lowered
 from regard.rule import Rule, as_rule
 from regard.terms.normalize import Softmax
-from regard.terms.pattern import Lists, Pattern
+from regard.terms.pattern import Lists
 from regard.terms.pattern.packing import Packed
-from regard.terms.pattern.ranges import Bits, Form
 from regard.terms.tree import Role, Term
 
 __all__ = ["Problem", "pose"]
@@ -157,7 +156,7 @@ def pose(
     said.normalize.check(query.shape[1])
     extent = _extent(query, key, batch, query_start, key_start, said, parts)
     said, rest = _settled(said, extent)
-    ranges = None if said.pattern is None or transformed(said.pattern.leaves()) else _lower(said.pattern, extent)
+    ranges = None if said.pattern is None or transformed(said.pattern.leaves()) else lowered(said.pattern, extent)
     chance = probability(dropout)
     return Problem(query, key, value, said, rest, ranges, extent, chance, _seed(seed, chance, said), lead, parts)
 
@@ -230,23 +229,3 @@ def _seed(seed: int | None, dropout: float, said: Rule) -> int:
     if dropout or said.normalize.random:
         return int(torch.randint(2**62, ()).item())
     return 0
-
-
-def _lower(pattern: Pattern, extent: Extent) -> Lists:
-    """Ranges in local positions; where offsets differ by batch entry, each distinct pair of offsets is lowered once."""
-    offsets = np.array(list(np.broadcast(extent.query_start, extent.key_start)), dtype=np.int64).reshape(-1, 2)
-    distinct, which = np.unique(offsets, axis=0, return_inverse=True)
-    made = []
-    for query, key in distinct.tolist():
-        rows, keys = np.arange(query, query + extent.queries), (key, key + extent.keys)
-        lists = pattern.lower(rows, keys, math.prod(extent.batch), extent.heads)
-        made.append(lists.map(partial(_moved, by=-key)) if key else lists)
-    return made[0] if len(made) == 1 else Lists.chosen(made, which.reshape(-1, 1))
-
-
-def _moved(form: Form, by: int) -> Form:
-    """The form with every key moved by a number of positions, those that exist included."""
-    keys = (form.keys[0] + by, form.keys[1] + by)
-    if isinstance(form, Bits):
-        return replace(form, keys=keys)
-    return replace(form, low=form.low + by, high=form.high + by, keys=keys)

@@ -16,7 +16,18 @@ from torch.autograd import forward_ad
 from regard.errors import InputError
 from regard.products import is_transformed
 
-__all__ = ["admit", "batched", "leading", "lowered", "probability", "settled", "starts", "transformed", "untraced"]
+__all__ = [
+    "admit",
+    "batched",
+    "leading",
+    "lowered",
+    "probability",
+    "settled",
+    "starts",
+    "transformed",
+    "untraced",
+    "unwatched",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
@@ -130,6 +141,12 @@ def transformed(tensors: Sequence[Tensor]) -> bool:
 
 def _is_dual(tensor: Tensor) -> bool:
     return forward_ad._current_level >= 0 and forward_ad.unpack_dual(tensor).tangent is not None
+
+
+def unwatched() -> bool:
+    """Whether no mode, no transform and no forward-mode AD would see, or change, what is done to a plain tensor."""
+    modes = torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack()
+    return not modes and torch._C._functorch.maybe_current_level() is None and forward_ad._current_level < 0
 
 
 def untraced(function: F) -> F:

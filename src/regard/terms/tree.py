@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -43,6 +44,12 @@ class Term:
         """The fields that hold neither tensors nor terms, by name."""
         inner = self.children()
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in inner}  # type: ignore[arg-type]
+
+    @cached_property
+    def outline(self) -> tuple[tuple[Any, ...], tuple[Tensor, ...]]:
+        """The term as nested tuples of classes and fields, in which `Tensor` stands for a tensor; and these tensors."""
+        tensors: list[Tensor] = []
+        return _outlined(self, tensors), tuple(tensors)
 
     def leaves(self) -> list[Tensor]:
         """All tensors of this term and of the terms inside it, in field order."""
@@ -86,14 +93,13 @@ class Term:
     def __eq__(self, other: object) -> bool:
         if self is other:
             return True
-        if type(self) is not type(other) or not isinstance(other, Term) or self.leaves() or other.leaves():
+        if type(self) is not type(other) or not isinstance(other, Term) or self.outline[1] or other.outline[1]:
             return False
-        return self.static() == other.static() and self.children() == other.children()
+        return self.outline[0] == other.outline[0]
 
     def __hash__(self) -> int:
-        if self.leaves():
-            return id(self)
-        return hash((type(self), *self.static().items(), *self.children().items()))
+        said, tensors = self.outline
+        return id(self) if tensors else hash(said)
 
 
 T = TypeVar("T", bound=type)
@@ -126,6 +132,24 @@ def _is_child(value: object) -> bool:
     if isinstance(value, tuple):
         return bool(value) and all(isinstance(part, Term) for part in value)
     return isinstance(value, (Tensor, Term))
+
+
+def _outlined(value: Any, tensors: list[Tensor]) -> Any:
+    """A term as a tuple of its class and fields, all else as it is; its tensors go into the list."""
+    if isinstance(value, Term):
+        fields = _NAMES.get(type(value)) or _NAMES.setdefault(type(value), _names(type(value)))
+        return (type(value), *[_outlined(getattr(value, name), tensors) for name in fields])
+    if isinstance(value, Tensor):
+        tensors.append(value)
+        return Tensor
+    return tuple([_outlined(part, tensors) for part in value]) if _is_child(value) else value
+
+
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def aligned(roles: tuple[Role, ...], ndim: int) -> tuple[Role, ...]:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from regard.engines.native import lowering
+from regard.engines.native.call import Call, reader
 from regard.engines.native.lowering import Lowered, lower
 from regard.engines.native.moves import Moves
 from regard.engines.native.ticket import ticket
 from regard.parts import Partial
 from regard.problem import Problem
 
-__all__ = ["compute", "gradient", "refusal"]
+__all__ = ["compute", "gradient", "prepare", "refusal", "sizes"]
 
 DIMS = 512
 ISA = "REGARD_ISA"
@@ -51,6 +52,40 @@ def _engine() -> tuple[Any, str | None]:
 
 
 _kernels, _missing = _engine()
+_reader = reader(None if _kernels is None else importlib.import_module("regard._native"))
+
+
+def sizes(query: object, key: object, value: object) -> bytes | None:
+    """Types and shapes, to look a prepared call up by; None where one of the three is no plain tensor on a CPU."""
+    return None if _reader is None else _reader.sizes(query, key, value)
+
+
+def prepare(problem: Problem) -> Call | None:
+    """The problem made ready for other tensors of the same types and shapes; None where it can't be."""
+    lowered = lower(problem)
+    if _reader is None or lowered.query is not problem.query or lowered.key is not problem.key:
+        return None
+    if any(tensor is not None and tensor.requires_grad for tensor in lowered.tensors[3:]):
+        return None
+    built = importlib.import_module("regard._native")
+    number = torch.empty(1, dtype=problem.query.dtype)
+    names = ("out", "out_grad", "query_grad", "key_grad", "value_grad")
+    made = ticket(problem, lowered, 1, dict.fromkeys(names, number.expand(1, 1, 1, 1)))
+    kernel = built.Call(_reader, _kernels.name, made.problem, made.forms, number, number.to(problem.accumulate))
+    return Call(kernel, problem, made, None if _small(problem) else _threads)
+
+
+SMALL = 1 << 18
+"""Multiplications that one thread has done before a second one has woken up."""
+
+
+def _small(problem: Problem) -> bool:
+    rows = problem.batch * problem.heads * problem.queries
+    return rows * problem.keys * (problem.query.shape[-1] + problem.value.shape[-1]) < SMALL
+
+
+def _threads(problem: Problem | None = None) -> int:
+    return 1 if _forked or (problem is not None and _small(problem)) else torch.get_num_threads()
 
 
 def refusal(problem: Problem) -> str | None:
@@ -79,7 +114,7 @@ def compute(problem: Problem) -> tuple[Partial, tuple[Tensor, ...]]:
     summed = problem.accumulate if problem.parts else problem.query.dtype
     values = torch.empty((*shape, problem.value.shape[-1]), dtype=summed)
     lse, rest = (torch.empty(shape, dtype=problem.accumulate) for _ in range(2))
-    made = ticket(problem, lowered, _threads(), {"out": values, "lse": lse, "rest": rest})
+    made = ticket(problem, lowered, _threads(problem), {"out": values, "lse": lse, "rest": rest})
     _kernels.forward(made.problem, made.forms)
     log_sum = lse if problem.parts and lowered.normalize == 0 else None
     sink = problem.sink if problem.parts else None
@@ -111,7 +146,7 @@ def gradient(
         "sink_grad": sink_rows,
     }
     tensors |= dict(zip(("query_grad", "key_grad", "value_grad"), found, strict=True))
-    made = ticket(problem, lowered, _threads(), tensors, slopes)
+    made = ticket(problem, lowered, _threads(problem), tensors, slopes)
     if not _kernels.backward(made.problem, made.forms):
         return None
     to_sink = None if sink_rows is None else sink_rows.sum((0, 2))
@@ -146,7 +181,3 @@ def _pulled(problem: Problem, lowered: Lowered, grads: Sequence[Tensor | None]) 
     for n, grad in zip(wanted, pulled, strict=True):
         found[n] = grad
     return found
-
-
-def _threads() -> int:
-    return 1 if _forked else torch.get_num_threads()

@@ -30,10 +30,14 @@ KINDS = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2, torch.float16: 3
 
 @dataclass(frozen=True)
 class Ticket:
-    """What a kernel is given: the bytes of the problem and of its forms, and all that their addresses point into."""
+    """What a kernel is given: the bytes of the problem and of its forms, and all that their addresses point into.
+
+    `lists` is what belongs to the rule and the positions, `held` what belongs to the call.
+    """
 
     problem: bytes
     forms: bytes
+    lists: tuple[object, ...] = field(repr=False)
     held: tuple[object, ...] = field(repr=False)
 
 
@@ -67,7 +71,8 @@ def ticket(
         *(number for name in names for number in _array(tensors.get(name), rows.get(name, "bhrc"))),
         *_bias(slopes),
     )
-    return Ticket(packed, _forms(problem.ranges), (problem, lowered, starts, tensors, slopes))
+    lists = (problem.ranges, lowered.moves, lowered.sink, starts)
+    return Ticket(packed, _forms(problem.ranges), lists, (problem, lowered, tensors, slopes))
 
 
 def _array(tensor: Tensor | None, axes: str = "bhrc") -> tuple[int, ...]:

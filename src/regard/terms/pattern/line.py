@@ -59,6 +59,9 @@ class Causal(Pattern):
         return "causal"
 
 
+CAUSAL = Causal()
+
+
 @term
 class Window(Pattern):
     """i − before ≤ j ≤ i + after."""
@@ -142,7 +145,7 @@ def everything() -> Pattern:
 
 def causal() -> Pattern:
     """j ≤ i in absolute positions: a query sees the keys up to its own."""
-    return Causal()
+    return CAUSAL
 
 
 def window(size: int | None = None, *, before: int | None = None, after: int | None = None) -> Pattern:

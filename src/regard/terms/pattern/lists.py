@@ -31,9 +31,11 @@ class Lists:
     def each(cls, values: npt.NDArray[Any], make: Callable[[npt.NDArray[Any]], Form]) -> Lists:
         """`make(values[b, h])` for values [batch or 1, heads or 1, …], made once for equal values."""
         flat = values.reshape(values.shape[0] * values.shape[1], int(np.prod(values.shape[2:])))
-        _, first, which = np.unique(flat, axis=0, return_index=True, return_inverse=True)
+        place: dict[bytes, int] = {}
+        which = np.array([place.setdefault(row.tobytes(), len(place)) for row in flat], dtype=np.int64)
+        _, first = np.unique(which, return_index=True)
         forms = tuple(make(values[divmod(int(at), values.shape[1])]) for at in first)
-        return cls(forms, which.reshape(values.shape[:2]).astype(np.int64))
+        return cls(forms, which.reshape(values.shape[:2]))
 
     @classmethod
     def chosen(cls, options: Sequence[Lists], which: Ints) -> Lists:
