@@ -205,7 +205,7 @@ def _known(problem: Problem, engine: str | None, values: Tensor, lse: Tensor, sa
 
 
 def _results(problem: Problem, part: Partial) -> tuple[Tensor, Tensor]:
-    """Values and lse in the accumulation dtype and the shapes of the inputs; of all keys the output, and zeros for lse."""
+    """Values and lse in the accumulation dtype and the shapes of the inputs; of all keys the output, and lse zeros."""
     values = (part.values if problem.parts else part.out).to(problem.accumulate)
     lse = values.new_zeros(values.shape[:-1]) if part.log_sum is None or not problem.parts else part.log_sum
     return problem.shaped(values).contiguous(), problem.shaped(lse).contiguous()
