@@ -318,25 +318,21 @@ bool backward(const Problem& p) {
     Reach reaches;
     if (p.forms) reach_all(p, p.form_count, reaches);
     Shares shares(p);
-    bool fine = true;
-#pragma omp parallel num_threads(static_cast<int>(p.threads)) reduction(&& : fine)
-    {
+    return parallel(p.threads, [&](Team& team) {
+        bool fine = true;
         Scratch memory(key_block_numbers(p) + 2 * p.value_dim + p.dim);
         KeyBlock b = take_key_block(p, memory);
         real* room = memory.take(2 * p.value_dim + p.dim);
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < p.batch * p.heads * p.queries; ++n) {
+        team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
             shares.delta[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
             fine = fine && shares.delta[n] - shares.delta[n] == 0 && (!hides(p) || finite_query(p, n, room));
-        }
-#pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < kv_heads / together * shares.parts; ++item)
+        });
+        team.dynamic(kv_heads / together * shares.parts, [&](int64_t item) {
             for (int64_t n = 0; n < together; ++n)
                 fine = differentiate_part(p, b, reaches, shares, item / shares.parts * together + n, item % shares.parts) && fine;
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < p.batch * p.heads * p.queries; ++n) write_query(p, shares, n);
-#pragma omp for schedule(static)
-        for (int64_t head = 0; head < (shares.table ? p.heads : 0); ++head) write_table(p, shares, head);
-    }
-    return fine;
+        });
+        team.even(p.batch * p.heads * p.queries, [&](int64_t n) { write_query(p, shares, n); });
+        team.even(shares.table ? p.heads : 0, [&](int64_t head) { write_table(p, shares, head); });
+        return fine;
+    });
 }

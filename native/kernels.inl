@@ -7,6 +7,12 @@
 #include <cstring>
 #include <utility>
 #include <vector>
+#ifdef REGARD_STD_THREADS
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#endif
 
 #include "isa.hpp"
 
@@ -25,6 +31,8 @@ constexpr int KEYS = 64;     // keys of a forward tile
 constexpr int QUERIES = 64;  // queries of a backward tile
 constexpr int DEPTH = 64;    // components that are summed in one run
 constexpr int MICRO_ROWS = REGARD_ROWS, MICRO_VECTORS = REGARD_VECTORS;
+
+#include "parallel.hpp"
 
 namespace f32 {
 using real = float;
