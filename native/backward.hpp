@@ -22,10 +22,15 @@ struct Sums {
     real *query, *table; // of this part: [queries][width], [table_size + 2 · BLOCK] or null
 };
 
+// Keys and values take turns in it; one of them may be widened and the other not.
+static int64_t key_room(const Problem& p) {
+    return std::max(room_for(p.key, BLOCK, p.dim), room_for(p.value, BLOCK, p.value_dim));
+}
+
 static int64_t key_block_numbers(const Problem& p) {
-    const int64_t tiles = 2 + (p.bias ? 2 : 0) + (p.cap ? 1 : 0), widest = std::max(p.dim, p.value_dim);
+    const int64_t tiles = 2 + (p.bias ? 2 : 0) + (p.cap ? 1 : 0);
     return (2 * p.dim + 2 * p.value_dim + lanes_up(p.dim)) * BLOCK + tiles * QUERIES * BLOCK +
-           room_for(p.key, BLOCK, widest) + room_for(p.query, QUERIES, p.dim) + room_for(p.out_grad, QUERIES, p.value_dim) +
+           key_room(p) + room_for(p.query, QUERIES, p.dim) + room_for(p.out_grad, QUERIES, p.value_dim) +
            16 * LANES;
 }
 
@@ -38,7 +43,7 @@ static KeyBlock take_key_block(const Problem& p, Scratch& memory) {
     b.weight = memory.take(QUERIES * BLOCK), b.slope = memory.take(QUERIES * BLOCK);
     b.bias = p.bias ? memory.take(QUERIES * BLOCK) : nullptr, b.turned = p.bias ? memory.take(QUERIES * BLOCK) : nullptr;
     b.bend = p.cap ? memory.take(QUERIES * BLOCK) : nullptr;
-    b.key_room = memory.take(room_for(p.key, BLOCK, std::max(p.dim, p.value_dim)));
+    b.key_room = memory.take(key_room(p));
     b.query_room = memory.take(room_for(p.query, QUERIES, p.dim));
     b.grad_room = memory.take(room_for(p.out_grad, QUERIES, p.value_dim));
     return b;

@@ -72,7 +72,7 @@ struct Team {
 
 // body(team) on every thread: whether all say true.
 template <class Body>
-bool parallel(int64_t threads, const Body& body) {
+bool parallel([[maybe_unused]] int64_t threads, const Body& body) {
     bool all = true;
 #pragma omp parallel num_threads(static_cast<int>(threads)) reduction(&& : all)
     {
