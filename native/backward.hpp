@@ -223,13 +223,14 @@ REGARD_APART void differentiate_head(const Problem& p, KeyBlock& b, const Reach&
 // How many runs the keys are cut into: by their number alone.
 static int64_t parts_of(int64_t keys) { return keys <= 4 * BLOCK ? 1 : keys <= 16 * BLOCK ? 2 : 4; }
 
-static void reach_all(const Problem& p, int64_t forms, Reach& reaches) {
-    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES;
-    reaches.resize(forms * blocks * 2);
+static Reach reach_all(const Problem& p) {
+    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES, forms = p.forms ? p.form_count : 0;
+    Reach reaches(forms * blocks * 2);
     for (int64_t n = 0; n < forms * blocks; ++n) {
         const int64_t first = n % blocks * QUERIES, rows = std::min<int64_t>(p.queries - first, QUERIES);
         reach(p.forms[n / blocks], first, rows, p.keys, reaches[2 * n], reaches[2 * n + 1]);
     }
+    return reaches;
 }
 
 // delta_i, and the row's part of the sink's gradient, −w_sink · delta.
@@ -320,8 +321,7 @@ static bool finite_query(const Problem& p, int64_t n, real* room) {
 // False where a hidden pair may have met NaN or ∞: then the gradients are not to be used.
 bool backward(const Problem& p) {
     const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
-    Reach reaches;
-    if (p.forms) reach_all(p, p.form_count, reaches);
+    const Reach reaches = reach_all(p);
     Shares shares(p);
     return parallel(p.threads, [&](Team& team) {
         bool fine = true;

@@ -26,6 +26,7 @@ struct Kernels {
 REGARD_DECLARE(baseline)
 REGARD_DECLARE(avx2)
 REGARD_DECLARE(avx512)
+REGARD_DECLARE(neon)
 #undef REGARD_DECLARE
 
 // The widest that this processor has; or the one named, where the processor has it, else null.

@@ -2,6 +2,7 @@
 
 typedef real vf __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef word vi __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
+typedef std::make_unsigned_t<word> vw __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 REGARD_INLINE vf splat(real x) { return x - vf{}; }
@@ -50,8 +51,8 @@ REGARD_INLINE Power power_of_two(vf x) {
 #pragma GCC unroll 16
         for (int k = 1; k < 13; ++k) q = q * rest + real(series[k]);
     }
-    const vi bits = (reinterpret_cast<const vi&>(rounded) << (SINGLE ? 23 : 52)) +
-                    (SINGLE ? word(0x3F800000) : static_cast<word>(0x3FF0000000000000));
+    const vw bits = (reinterpret_cast<const vw&>(rounded) << (SINGLE ? 23 : 52)) +
+                    (SINGLE ? std::make_unsigned_t<word>(0x3F800000) : static_cast<std::make_unsigned_t<word>>(0x3FF0000000000000));
     return {reinterpret_cast<const vf&>(bits), q * rest};
 }
 
