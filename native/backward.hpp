@@ -22,10 +22,15 @@ struct Sums {
     real *query, *table; // of this part: [queries][width], [table_size + 2 · BLOCK] or null
 };
 
+// Keys and values take turns in it; one of them may be widened and the other not.
+static int64_t key_room(const Problem& p) {
+    return std::max(room_for(p.key, BLOCK, p.dim), room_for(p.value, BLOCK, p.value_dim));
+}
+
 static int64_t key_block_numbers(const Problem& p) {
-    const int64_t tiles = 2 + (p.bias ? 2 : 0) + (p.cap ? 1 : 0), widest = std::max(p.dim, p.value_dim);
+    const int64_t tiles = 2 + (p.bias ? 2 : 0) + (p.cap ? 1 : 0);
     return (2 * p.dim + 2 * p.value_dim + lanes_up(p.dim)) * BLOCK + tiles * QUERIES * BLOCK +
-           room_for(p.key, BLOCK, widest) + room_for(p.query, QUERIES, p.dim) + room_for(p.out_grad, QUERIES, p.value_dim) +
+           key_room(p) + room_for(p.query, QUERIES, p.dim) + room_for(p.out_grad, QUERIES, p.value_dim) +
            16 * LANES;
 }
 
@@ -38,7 +43,7 @@ static KeyBlock take_key_block(const Problem& p, Scratch& memory) {
     b.weight = memory.take(QUERIES * BLOCK), b.slope = memory.take(QUERIES * BLOCK);
     b.bias = p.bias ? memory.take(QUERIES * BLOCK) : nullptr, b.turned = p.bias ? memory.take(QUERIES * BLOCK) : nullptr;
     b.bend = p.cap ? memory.take(QUERIES * BLOCK) : nullptr;
-    b.key_room = memory.take(room_for(p.key, BLOCK, std::max(p.dim, p.value_dim)));
+    b.key_room = memory.take(key_room(p));
     b.query_room = memory.take(room_for(p.query, QUERIES, p.dim));
     b.grad_room = memory.take(room_for(p.out_grad, QUERIES, p.value_dim));
     return b;
@@ -174,16 +179,16 @@ REGARD_INLINE void differentiate_tile(const Problem& p, KeyBlock& b, const Spot&
 // Whether a pair may be hidden.
 static bool hides(const Problem& p) { return p.forms || p.bias; }
 
-// Brings a block of keys into the lanes: whether all its numbers are finite.
+// Brings a block of keys into the lanes: whether all its numbers are tame.
 REGARD_APART bool begin_keys(const Problem& p, KeyBlock& b, const Spot& s) {
     const int64_t kv_head = s.head / p.group();
     const Rows key = rows_of(p.key, s.batch, kv_head, s.key, s.keys, p.dim, b.key_room);
-    bool fine = !hides(p) || finite(key, s.keys, p.dim);
+    bool fine = !hides(p) || tame(key, s.keys, p.dim);
     to_lanes(key, s.keys, p.dim, b.key_lanes);
     to_rows(key, s.keys, p.dim, b.width, b.key_rows);
     for (int64_t n = s.keys * b.width; n < BLOCK * b.width; ++n) b.key_rows[n] = 0;
     const Rows value = rows_of(p.value, s.batch, kv_head, s.key, s.keys, p.value_dim, b.key_room);
-    fine = fine && (!hides(p) || finite(value, s.keys, p.value_dim));
+    fine = fine && (!hides(p) || tame(value, s.keys, p.value_dim));
     to_lanes(value, s.keys, p.value_dim, b.value_lanes);
     for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.key_sum + n, vf{});
     for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.value_sum + n, vf{});
@@ -212,13 +217,14 @@ REGARD_APART void differentiate_head(const Problem& p, KeyBlock& b, const Reach&
 // How many runs the keys are cut into: by their number alone.
 static int64_t parts_of(int64_t keys) { return keys <= 4 * BLOCK ? 1 : keys <= 16 * BLOCK ? 2 : 4; }
 
-static void reach_all(const Problem& p, int64_t forms, Reach& reaches) {
-    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES;
-    reaches.resize(forms * blocks * 2);
+static Reach reach_all(const Problem& p) {
+    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES, forms = p.forms ? p.form_count : 0;
+    Reach reaches(forms * blocks * 2);
     for (int64_t n = 0; n < forms * blocks; ++n) {
         const int64_t first = n % blocks * QUERIES, rows = std::min<int64_t>(p.queries - first, QUERIES);
         reach(p.forms[n / blocks], first, rows, p.keys, reaches[2 * n], reaches[2 * n + 1]);
     }
+    return reaches;
 }
 
 // delta_i, and the row's part of the sink's gradient, −w_sink · delta.
@@ -257,7 +263,7 @@ struct Shares {
     }
 };
 
-// One run of keys of one key head: whether all numbers are finite.
+// One run of keys of one key head: whether all numbers are tame.
 static bool differentiate_part(const Problem& p, KeyBlock& b, const Reach& reaches, Shares& shares, int64_t kv_head,
                                int64_t part) {
     const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
@@ -303,36 +309,32 @@ static bool shared(const Problem& p) {
     return to && ((p.batch > 1 && !to.batch) || (p.heads > 1 && !to.head));
 }
 
-static bool finite_query(const Problem& p, int64_t n, real* room) {
+static bool tame_row(const Problem& p, const Array& a, int64_t n, int64_t columns, real* room) {
     const int64_t head = n / p.queries;
-    return finite(rows_of(p.query, head / p.heads, head % p.heads, n % p.queries, 1, p.dim, room), 1, p.dim);
+    return tame(rows_of(a, head / p.heads, head % p.heads, n % p.queries, 1, columns, room), 1, columns);
 }
 
-// False where a hidden pair may have met NaN or ∞: then the gradients are not to be used.
+// False where a hidden pair may have met NaN or ∞, or a product that is: then the gradients are not to be used.
 static bool backward_tiles(const Problem& p) {
     const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
-    Reach reaches;
-    if (p.forms) reach_all(p, p.form_count, reaches);
+    const Reach reaches = reach_all(p);
     Shares shares(p);
-    bool fine = true;
-#pragma omp parallel num_threads(static_cast<int>(p.threads)) reduction(&& : fine)
-    {
+    return parallel(p.threads, [&](Team& team) {
+        bool fine = true;
         Scratch memory(key_block_numbers(p) + 2 * p.value_dim + p.dim);
         KeyBlock b = take_key_block(p, memory);
         real* room = memory.take(2 * p.value_dim + p.dim);
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < p.batch * p.heads * p.queries; ++n) {
+        team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
             shares.delta[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
-            fine = fine && shares.delta[n] - shares.delta[n] == 0 && (!hides(p) || finite_query(p, n, room));
-        }
-#pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < kv_heads / together * shares.parts; ++item)
+            fine = fine && shares.delta[n] - shares.delta[n] == 0;
+            if (hides(p)) fine = fine && tame_row(p, p.query, n, p.dim, room) && tame_row(p, p.out_grad, n, p.value_dim, room);
+        });
+        team.dynamic(kv_heads / together * shares.parts, [&](int64_t item) {
             for (int64_t n = 0; n < together; ++n)
                 fine = differentiate_part(p, b, reaches, shares, item / shares.parts * together + n, item % shares.parts) && fine;
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < p.batch * p.heads * p.queries; ++n) write_query(p, shares, n);
-#pragma omp for schedule(static)
-        for (int64_t head = 0; head < (shares.table ? p.heads : 0); ++head) write_table(p, shares, head);
-    }
-    return fine;
+        });
+        team.even(p.batch * p.heads * p.queries, [&](int64_t n) { write_query(p, shares, n); });
+        team.even(shares.table ? p.heads : 0, [&](int64_t head) { write_table(p, shares, head); });
+        return fine;
+    });
 }

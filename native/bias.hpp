@@ -92,8 +92,10 @@ REGARD_APART void add_bias_slopes(const Problem& p, const Spot& s, const real* s
     const Bias& to = p.bias_grad;
     if (table_sum) {
         real* sum = table_sum + BLOCK + table_entry<Lanes::keys>(p, s);
-        for (int64_t i = 0; i < s.queries; ++i)
+        for (int64_t i = 0; i < s.queries; ++i) {
             for (int n = 0; n < BLOCK; n += LANES) store(sum - i + n, load(sum - i + n) + load(slope + i * BLOCK + n));
+            asm volatile("" ::: "memory");  // lines overlap by all but a number: GCC 12 at -O3 kept old sums in registers
+        }
     }
     if (to.keys)
         for (int64_t j = 0; j < s.keys; ++j) {

@@ -209,16 +209,14 @@ REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, const Spot& s) {
 
 static bool forward_tiles(const Problem& p) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
-#pragma omp parallel num_threads(static_cast<int>(p.threads))
-    {
+    return parallel(p.threads, [&](Team& team) {
         Scratch memory(query_block_numbers(p));
         QueryBlock b = take_query_block(p, memory);
-#pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < items; ++item) {
+        team.dynamic(items, [&](int64_t item) {
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
             const int64_t rows = p.queries - first < BLOCK ? p.queries - first : BLOCK;
             attend_rows(p, b, {head / p.heads, head % p.heads, first, rows, 0, 0});
-        }
-    }
-    return true;
+        });
+        return true;
+    });
 }

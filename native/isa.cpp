@@ -16,7 +16,7 @@ namespace {
 #ifdef REGARD_X86
 bool runs_avx512() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
 }
 
 // The kernel keeps the registers of AMX from a process until it asks for them.
@@ -38,15 +38,17 @@ bool runs(const char* name) {
     if (!std::strcmp(name, "amx")) return runs_avx512() && __builtin_cpu_supports("avx512bf16") && runs_amx();
     if (!std::strcmp(name, "avx512bf16")) return runs_avx512() && __builtin_cpu_supports("avx512bf16");
     if (!std::strcmp(name, "avx512")) return runs_avx512();
-    if (!std::strcmp(name, "avx2"))
-        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 #endif
-    return !std::strcmp(name, "baseline");
+    return !std::strcmp(name, "baseline") || !std::strcmp(name, "neon");  // neon is in ALL only where it always runs
 }
 
 constexpr const Kernels* ALL[] = {
 #ifdef REGARD_X86
     &amx::kernels, &avx512bf16::kernels, &avx512::kernels, &avx2::kernels,
+#endif
+#ifdef REGARD_ARM64
+    &neon::kernels,
 #endif
     &baseline::kernels,
 };

@@ -28,6 +28,7 @@ REGARD_DECLARE(avx2)
 REGARD_DECLARE(avx512)
 REGARD_DECLARE(avx512bf16)
 REGARD_DECLARE(amx)
+REGARD_DECLARE(neon)
 #undef REGARD_DECLARE
 
 // The widest that this processor has; or the one named, where the processor has it, else null.

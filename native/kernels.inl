@@ -1,12 +1,20 @@
 // All kernels for one instruction set, in a namespace of its own: an inline function that two translation units compiled
 // with different flags would be one function to the linker. Wants REGARD_ISA, REGARD_BYTES (of a vector), REGARD_ROWS,
-// REGARD_VECTORS; REGARD_PAIRS where it multiplies pairs of bfloat16. Every header is read twice, once for each type that numbers are accumulated in.
+// REGARD_VECTORS; REGARD_PAIRS where it multiplies pairs of bfloat16. Every header is read twice, once for each type that
+// numbers are accumulated in.
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 #include <vector>
+#ifdef REGARD_STD_THREADS
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+#endif
 
 #ifdef __AVX512F__
 #include <immintrin.h>
@@ -29,6 +37,8 @@ constexpr int KEYS = 64;     // keys of a forward tile
 constexpr int QUERIES = 64;  // queries of a backward tile
 constexpr int DEPTH = 64;    // components that are summed in one run
 constexpr int MICRO_ROWS = REGARD_ROWS, MICRO_VECTORS = REGARD_VECTORS;
+
+#include "parallel.hpp"
 
 namespace f32 {
 using real = float;

@@ -220,19 +220,16 @@ static bool forward_pairs(const Problem& p) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
     const int64_t key_blocks = up(p.keys, BLOCK) / BLOCK + 1;
     const Turned turned(p);
-#pragma omp parallel num_threads(static_cast<int>(p.threads))
-    {
+    return parallel(p.threads, [&](Team& team) {
         [[maybe_unused]] const PairUnit unit;
         Scratch memory(pair_block_numbers(p)), words(BLOCK / 2 * p.value_dim);
         PairBlock b = take_pair_block(p, memory);
         pair* room = reinterpret_cast<pair*>(words.take(BLOCK / 2 * p.value_dim));
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < p.batch * p.kv_heads * key_blocks; ++n) turned.turn(p, n / key_blocks, n % key_blocks * BLOCK, room);
-#pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < items; ++item) {
+        team.even(p.batch * p.kv_heads * key_blocks, [&](int64_t n) { turned.turn(p, n / key_blocks, n % key_blocks * BLOCK, room); });
+        team.dynamic(items, [&](int64_t item) {
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;
             attend_pairs(p, b, turned, {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0});
-        }
-    }
-    return true;
+        });
+        return true;
+    });
 }

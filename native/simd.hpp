@@ -4,6 +4,7 @@ constexpr bool SINGLE = sizeof(real) == 4;
 
 typedef real vf __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef word vi __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
+typedef std::make_unsigned_t<word> vw __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef uint32_t vu __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
 
 REGARD_INLINE vf splat(real x) { return x - vf{}; }
@@ -68,7 +69,7 @@ REGARD_INLINE Power power_of_two(vf x) {
 #pragma GCC unroll 16
         for (int k = 1; k < 13; ++k) q = q * rest + real(series[k]);
     }
-    const vi bits = reinterpret_cast<const vi&>(rounded) << (SINGLE ? 23 : 52);
+    const vw bits = reinterpret_cast<const vw&>(rounded) << (SINGLE ? 23 : 52);
     return {reinterpret_cast<const vf&>(bits), q * rest};
 }
 
@@ -87,7 +88,7 @@ REGARD_INLINE vf short_exp2_of(vf x) {
     vf q = splat(real(minimax[0]));
 #pragma GCC unroll 16
     for (int k = 1; k < 5; ++k) q = q * rest + real(minimax[k]);
-    const vi bits = reinterpret_cast<const vi&>(rounded) << 23;
+    const vw bits = reinterpret_cast<const vw&>(rounded) << 23;
     return (q * rest + 1) * reinterpret_cast<const vf&>(bits);
 }
 

@@ -77,6 +77,22 @@ REGARD_INLINE uint16_t to_bfloat16(float number) {
     return static_cast<uint16_t>((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);  // to the nearest, ties to even
 }
 
+// Without the compiler's own type, which not every C++ compiler has. Adding ½ shifts a denormal's bits into place.
+REGARD_INLINE uint16_t to_float16(float number) {
+    uint32_t bits, shifted;
+    memcpy(&bits, &number, 4);
+    const uint16_t sign = static_cast<uint16_t>(bits >> 16 & 0x8000u);
+    bits &= 0x7FFFFFFFu;
+    if (bits > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u | (bits >> 13 & 0x3FFu));
+    if (bits >= 0x47800000u) return static_cast<uint16_t>(sign | 0x7C00u);
+    if (bits < 0x38800000u) {
+        const float above = std::fabs(number) + 0.5f;
+        memcpy(&shifted, &above, 4);
+        return static_cast<uint16_t>(sign | (shifted - 0x3F000000u));
+    }
+    return static_cast<uint16_t>(sign | (bits - 0x38000000u + 0xFFFu + (bits >> 13 & 1)) >> 13);  // ties to even
+}
+
 // a[b, h, r, c] = value(c) from column `from` on, rounded to the numbers of the tensor.
 template <class Value>
 REGARD_INLINE void write_row(const Array& a, int64_t b, int64_t h, int64_t r, int64_t from, int64_t columns, const Value& value) {
@@ -87,8 +103,8 @@ REGARD_INLINE void write_row(const Array& a, int64_t b, int64_t h, int64_t r, in
         uint16_t* to = a.at<uint16_t>(b, h, r);
         for (int64_t c = from; c < columns; ++c) to[c * a.column] = to_bfloat16(static_cast<float>(value(c)));
     } else {
-        _Float16* to = a.at<_Float16>(b, h, r);
-        for (int64_t c = from; c < columns; ++c) to[c * a.column] = static_cast<_Float16>(value(c));
+        uint16_t* to = a.at<uint16_t>(b, h, r);
+        for (int64_t c = from; c < columns; ++c) to[c * a.column] = to_float16(static_cast<float>(value(c)));
     }
 }
 
@@ -202,4 +218,14 @@ REGARD_APART bool finite(const Rows& from, int64_t rows, int64_t columns) {
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = 0; c < columns; ++c) sum += 0 * from.data[r * from.row + c * from.column];
     return sum == 0;
+}
+
+// Whether no product of a block's vectors with others of its kind can leave the finite numbers: then hidden pairs stay 0
+// whatever they are multiplied with.
+REGARD_APART bool tame(const Rows& from, int64_t rows, int64_t columns) {
+    constexpr real most = static_cast<real>(SINGLE ? 0x1p58 : 0x1p500);
+    bool all = true;
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < columns; ++c) all &= std::fabs(from.data[r * from.row + c * from.column]) <= most;
+    return all;
 }
