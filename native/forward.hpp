@@ -109,23 +109,23 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
              });
 }
 
-// The sink's share joins the total; the outputs are divided by it, and by what dropout leaves.
-REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
-    const double unit = p.moved() ? 1 : std::fabs(p.scale);
-    const real kept = static_cast<real>(1 - p.dropout);
-    for (int64_t i = 0; i < s.queries; ++i) {
-        double total = b.total[i / LANES][i % LANES];
-        const double top = b.top[i / LANES][i % LANES] * unit;
-        const bool empty = total == 0;
-        const double sink = p.sink && !empty ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
-        total += std::exp(sink - top);
-        const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
-        if (p.lse) *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
-        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
-        const real divide = static_cast<real>(total) * kept, *sum = b.sum + i;
-        write_row(p.out, s.batch, s.head, s.query + i, p.value_dim,
-                  [&](int64_t c) { return empty ? real(0) : sum[c * BLOCK] / divide; });
-    }
+// The sink's share joins the total; the output is divided by it, and by what dropout leaves. sum: one number every `step`.
+REGARD_APART void write_result(const Problem& p, int64_t batch, int64_t head, int64_t query, real greatest, double total,
+                               const real* sum, int64_t step) {
+    const double top = greatest * (p.moved() ? 1 : std::fabs(p.scale));
+    const bool empty = total == 0;
+    const double sink = p.sink && !empty ? *p.sink.at<const real>(0, head, 0) : -INFINITE;
+    total += std::exp(sink - top);
+    const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
+    if (p.lse) *p.lse.at<real>(batch, head, query) = static_cast<real>(lse);
+    if (p.rest) *p.rest.at<real>(batch, head, query) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
+    const real divide = static_cast<real>(total) * static_cast<real>(1 - p.dropout);
+    write_row(p.out, batch, head, query, p.value_dim, [&](int64_t c) { return empty ? real(0) : sum[c * step] / divide; });
+}
+
+static void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
+    for (int64_t i = 0; i < s.queries; ++i)
+        write_result(p, s.batch, s.head, s.query + i, b.top[i / LANES][i % LANES], b.total[i / LANES][i % LANES], b.sum + i, BLOCK);
 }
 
 REGARD_APART void begin_rows(const Problem& p, QueryBlock& b, const Spot& s) {
@@ -162,7 +162,7 @@ REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, Spot s) {
     write_rows(p, b, s);
 }
 
-bool forward(const Problem& p) {
+static void tiles_forward(const Problem& p, const Choice& choice) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
 #pragma omp parallel num_threads(static_cast<int>(p.threads))
     {
@@ -170,10 +170,10 @@ bool forward(const Problem& p) {
         QueryBlock b = take_query_block(p, memory);
 #pragma omp for schedule(dynamic)
         for (int64_t item = 0; item < items; ++item) {
+            if (choice.by_rows(item / blocks / p.group())) continue;
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
             const int64_t rows = p.queries - first < BLOCK ? p.queries - first : BLOCK;
             attend_rows(p, b, {head / p.heads, head % p.heads, first, rows, 0, 0});
         }
     }
-    return true;
 }

@@ -5,8 +5,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <utility>
 #include <vector>
+
+#if REGARD_BYTES > 16
+#include <immintrin.h>
+#endif
 
 #include "isa.hpp"
 
