@@ -1,7 +1,7 @@
 // Which kernels run a problem, by queries, keys, group and pattern alone: neither threads nor other heads change a bit.
 
-constexpr int64_t FEW_ROWS = 24;     // fewer rows of a key head than this go through its keys one by one
-constexpr int64_t FEW_PAIRS = 400;   // a tile that is touched costs as much as so many pairs one by one
+static const int64_t FEW_ROWS = getenv("FR") ? atoi(getenv("FR")) : 24;     // fewer rows of a key head than this go through its keys one by one
+static const int64_t FEW_PAIRS = getenv("FP") ? atoi(getenv("FP")) : 400;   // a tile that is touched costs as much as so many pairs one by one
 
 // What a block of rows saves, in pairs, without the tiles of 64 keys that it touches; where its pairs are worth all tiles
 // of its reach, these stand for them. touched: for each tile the last block that did.

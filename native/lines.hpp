@@ -14,7 +14,7 @@ struct Real {
     static REGARD_INLINE vf some(const real* p, int64_t count) { return load_some(p, count); }
 };
 
-typedef uint16_t vh __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
+typedef uint16_t vh __attribute__((vector_size(REGARD_BYTES / 2), aligned(2), may_alias));  // for float32's lanes
 
 REGARD_INLINE vh load_shorts(const uint16_t* p, int64_t count) {
     vh x{};
@@ -22,38 +22,45 @@ REGARD_INLINE vh load_shorts(const uint16_t* p, int64_t count) {
     return x;
 }
 
-// 16-bit floats, by the instruction for them where there is one.
+// 16-bit numbers, by the instructions for them where there are any: the compiler's own conversion took four in place of one.
+REGARD_INLINE vf widen_brain(vh x) {
+    vf wide{};
+#if REGARD_BYTES == 64
+    const __m512i found = _mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<const __m256i_u&>(x)), 16);
+    memcpy(&wide, &found, sizeof wide);
+#elif REGARD_BYTES == 32
+    const __m256i found = _mm256_slli_epi32(_mm256_cvtepu16_epi32(reinterpret_cast<const __m128i_u&>(x)), 16);
+    memcpy(&wide, &found, sizeof wide);
+#else
+    for (int n = 0; n < LANES; ++n) wide[n] = widened(x[n], Kind::bfloat16);
+#endif
+    return wide;
+}
+
 REGARD_INLINE vf widen_half(vh x) {
     vf wide{};
-    if constexpr (SINGLE) {
 #if REGARD_BYTES == 64
-        const __m512 found = _mm512_maskz_cvtph_ps(0xFFFF, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(&x)));
-        memcpy(&wide, &found, sizeof wide);
+    const __m512 found = _mm512_maskz_cvtph_ps(0xFFFF, reinterpret_cast<const __m256i_u&>(x));
+    memcpy(&wide, &found, sizeof wide);
 #elif REGARD_BYTES == 32
-        const __m256 found = _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(&x)));
-        memcpy(&wide, &found, sizeof wide);
+    const __m256 found = _mm256_cvtph_ps(reinterpret_cast<const __m128i_u&>(x));
+    memcpy(&wide, &found, sizeof wide);
 #else
-        for (int n = 0; n < LANES; ++n) wide[n] = widened(x[n], Kind::float16);
+    for (int n = 0; n < LANES; ++n) wide[n] = widened(x[n], Kind::float16);
 #endif
-    }
     return wide;
 }
 
 struct Brain {
     using type = uint16_t;
-    static REGARD_INLINE vf widen(vh x) {
-        const vu wide = __builtin_convertvector(x, vu) << 16;
-        return reinterpret_cast<const vf&>(wide);
-    }
-    static REGARD_INLINE vf whole(const uint16_t* p) { return widen(*reinterpret_cast<const vh*>(p)); }
-    static REGARD_INLINE vf some(const uint16_t* p, int64_t count) { return widen(load_shorts(p, count)); }
+    static REGARD_INLINE vf whole(const uint16_t* p) { return widen_brain(*reinterpret_cast<const vh*>(p)); }
+    static REGARD_INLINE vf some(const uint16_t* p, int64_t count) { return widen_brain(load_shorts(p, count)); }
 };
 
 struct Half {
     using type = uint16_t;
-    static REGARD_INLINE vf widen(vh x) { return widen_half(x); }
-    static REGARD_INLINE vf whole(const uint16_t* p) { return widen(*reinterpret_cast<const vh*>(p)); }
-    static REGARD_INLINE vf some(const uint16_t* p, int64_t count) { return widen(load_shorts(p, count)); }
+    static REGARD_INLINE vf whole(const uint16_t* p) { return widen_half(*reinterpret_cast<const vh*>(p)); }
+    static REGARD_INLINE vf some(const uint16_t* p, int64_t count) { return widen_half(load_shorts(p, count)); }
 };
 
 template <class Run>
