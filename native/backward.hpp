@@ -227,7 +227,16 @@ static Reach reach_all(const Problem& p) {
     return reaches;
 }
 
-// delta_i, and the row's part of the sink's gradient, −w_sink · delta.
+// delta_i from do_i · out_i, and the row's part of the sink's gradient, −w_sink · (do_i · out_i).
+REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, int64_t row, real sum) {
+    if (p.sink_grad) {
+        const real lse = *p.lse.at<const real>(batch, head, row);
+        const real share = lse == -INFINITE ? 0 : std::exp(*p.sink.at<const real>(0, head, 0) - lse);
+        *p.sink_grad.at<real>(batch, head, row) = -share * sum;
+    }
+    return p.lse_grad ? sum - *p.lse_grad.at<const real>(batch, head, row) : sum;
+}
+
 REGARD_INLINE real delta_of(const Problem& p, int64_t batch, int64_t head, int64_t row, real* room) {
     const Rows grad = rows_of(p.out_grad, batch, head, row, 1, p.value_dim, room);
     const Rows out = rows_of(p.out, batch, head, row, 1, p.value_dim, room + p.value_dim);
@@ -238,12 +247,7 @@ REGARD_INLINE real delta_of(const Problem& p, int64_t batch, int64_t head, int64
             part = fused(grad.data[c * grad.column], out.data[c * out.column], part);
         sum = run ? sum + part : part;
     }
-    if (p.sink_grad) {
-        const real lse = *p.lse.at<const real>(batch, head, row);
-        const real share = lse == -INFINITE ? 0 : std::exp(*p.sink.at<const real>(0, head, 0) - lse);
-        *p.sink_grad.at<real>(batch, head, row) = -share * sum;
-    }
-    return p.lse_grad ? sum - *p.lse_grad.at<const real>(batch, head, row) : sum;
+    return settled_delta(p, batch, head, row, sum);
 }
 
 // Memory that several runs of keys add to, each to its own: [parts][kv_heads of all entries][·].
@@ -315,7 +319,7 @@ static bool tame_row(const Problem& p, const Array& a, int64_t n, int64_t column
 }
 
 // False where a hidden pair may have met NaN or ∞, or a product that is: then the gradients are not to be used.
-static bool backward_tiles(const Problem& p) {
+static bool tiles_backward(const Problem& p, const Choice& choice) {
     const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
     const Reach reaches = reach_all(p);
     Shares shares(p);
@@ -325,15 +329,20 @@ static bool backward_tiles(const Problem& p) {
         KeyBlock b = take_key_block(p, memory);
         real* room = memory.take(2 * p.value_dim + p.dim);
         team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
+            if (choice.by_rows(n / p.queries / p.group())) return;
             shares.delta[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
             fine = fine && shares.delta[n] - shares.delta[n] == 0;
             if (hides(p)) fine = fine && tame_row(p, p.query, n, p.dim, room) && tame_row(p, p.out_grad, n, p.value_dim, room);
         });
         team.dynamic(kv_heads / together * shares.parts, [&](int64_t item) {
-            for (int64_t n = 0; n < together; ++n)
-                fine = differentiate_part(p, b, reaches, shares, item / shares.parts * together + n, item % shares.parts) && fine;
+            for (int64_t n = 0; n < together; ++n) {
+                const int64_t kv_head = item / shares.parts * together + n;
+                if (!choice.by_rows(kv_head)) fine = differentiate_part(p, b, reaches, shares, kv_head, item % shares.parts) && fine;
+            }
         });
-        team.even(p.batch * p.heads * p.queries, [&](int64_t n) { write_query(p, shares, n); });
+        team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
+            if (!choice.by_rows(n / p.queries / p.group())) write_query(p, shares, n);
+        });
         team.even(shares.table ? p.heads : 0, [&](int64_t head) { write_table(p, shares, head); });
         return fine;
     });

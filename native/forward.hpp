@@ -143,6 +143,15 @@ REGARD_INLINE real close_row(const Problem& p, const Spot& s, int64_t i, double 
     return static_cast<real>(total) * static_cast<real>(1 - p.dropout);
 }
 
+// One row's result; sum: one number every `step`.
+REGARD_APART void write_result(const Problem& p, int64_t batch, int64_t head, int64_t query, real top, real total, const real* sum,
+                               int64_t step) {
+    const double unit = p.moved() ? 1 : std::fabs(p.scale);
+    Divide divide;
+    divide.set(0, close_row(p, {batch, head, query, 1, 0, 0}, 0, top * unit, total));
+    write_row(p.out, batch, head, query, 0, p.value_dim, [&](int64_t c) { return divide(sum[c * step], 0); });
+}
+
 REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
     const double unit = p.moved() ? 1 : std::fabs(p.scale);
     real top[BLOCK], total[BLOCK];
@@ -207,12 +216,13 @@ REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, const Spot& s) {
     write_rows(p, b, s);
 }
 
-static bool forward_tiles(const Problem& p) {
+static bool tiles_forward(const Problem& p, const Choice& choice) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
     return parallel(p.threads, [&](Team& team) {
         Scratch memory(query_block_numbers(p));
         QueryBlock b = take_query_block(p, memory);
         team.dynamic(items, [&](int64_t item) {
+            if (choice.by_rows(item / blocks / p.group())) return;
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
             const int64_t rows = p.queries - first < BLOCK ? p.queries - first : BLOCK;
             attend_rows(p, b, {head / p.heads, head % p.heads, first, rows, 0, 0});

@@ -16,7 +16,7 @@ namespace {
 #ifdef REGARD_X86
 bool runs_avx512() {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 }
 
 // The kernel keeps the registers of AMX from a process until it asks for them.
@@ -38,7 +38,7 @@ bool runs(const char* name) {
     if (!std::strcmp(name, "amx")) return runs_avx512() && __builtin_cpu_supports("avx512bf16") && runs_amx();
     if (!std::strcmp(name, "avx512bf16")) return runs_avx512() && __builtin_cpu_supports("avx512bf16");
     if (!std::strcmp(name, "avx512")) return runs_avx512();
-    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    if (!std::strcmp(name, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
 #endif
     return !std::strcmp(name, "baseline") || !std::strcmp(name, "neon");  // neon is in ALL only where it always runs
 }

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16,7 +17,7 @@
 #include <thread>
 #endif
 
-#ifdef __AVX512F__
+#if REGARD_BYTES > 16
 #include <immintrin.h>
 #endif
 

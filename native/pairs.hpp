@@ -216,7 +216,7 @@ static bool takes_pairs(const Problem& p) {
     return p.query.kind == Kind::bfloat16 && p.key.kind == Kind::bfloat16 && p.value.kind == Kind::bfloat16;
 }
 
-static bool forward_pairs(const Problem& p) {
+static bool pairs_forward(const Problem& p, const Choice& choice) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
     const int64_t key_blocks = up(p.keys, BLOCK) / BLOCK + 1;
     const Turned turned(p);
@@ -225,8 +225,11 @@ static bool forward_pairs(const Problem& p) {
         Scratch memory(pair_block_numbers(p)), words(BLOCK / 2 * p.value_dim);
         PairBlock b = take_pair_block(p, memory);
         pair* room = reinterpret_cast<pair*>(words.take(BLOCK / 2 * p.value_dim));
-        team.even(p.batch * p.kv_heads * key_blocks, [&](int64_t n) { turned.turn(p, n / key_blocks, n % key_blocks * BLOCK, room); });
+        team.even(p.batch * p.kv_heads * key_blocks, [&](int64_t n) {
+            if (!choice.by_rows(n / key_blocks)) turned.turn(p, n / key_blocks, n % key_blocks * BLOCK, room);
+        });
         team.dynamic(items, [&](int64_t item) {
+            if (choice.by_rows(item / blocks / p.group())) return;
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;
             attend_pairs(p, b, turned, {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0});
         });

@@ -105,3 +105,32 @@ REGARD_INLINE vf sigmoid_of(vf x) {
     const vf e = exp2_of(magnitude(x) * -LOG2E);
     return (x < 0 ? e : splat(real(1))) / (e + 1);
 }
+
+// The first `count` numbers, 0 in the other lanes; nothing behind them is read.
+REGARD_INLINE vf load_some(const real* p, int64_t count) {
+#if REGARD_BYTES == 64
+    if constexpr (SINGLE) {
+        const __m512 x = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+        return reinterpret_cast<const vf&>(x);
+    } else {
+        const __m512d x = _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
+        return reinterpret_cast<const vf&>(x);
+    }
+#elif REGARD_BYTES == 32
+    vi lane;
+    for (int n = 0; n < LANES; ++n) lane[n] = n;
+    const vi mask = lane < every(static_cast<word>(count));
+    const __m256i kept = reinterpret_cast<const __m256i_u&>(mask);
+    if constexpr (SINGLE) {
+        const __m256 x = _mm256_maskload_ps(reinterpret_cast<const float*>(p), kept);
+        return reinterpret_cast<const vf&>(x);
+    } else {
+        const __m256d x = _mm256_maskload_pd(reinterpret_cast<const double*>(p), kept);
+        return reinterpret_cast<const vf&>(x);
+    }
+#else
+    vf x{};
+    memcpy(&x, p, count * sizeof(real));
+    return x;
+#endif
+}

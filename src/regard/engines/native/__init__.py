@@ -20,6 +20,7 @@ from regard.engines.native.moves import Moves
 from regard.engines.native.ticket import ticket
 from regard.parts import Partial
 from regard.problem import Problem
+from regard.products import finite
 
 __all__ = ["compute", "gradient", "prepare", "refusal", "sizes"]
 
@@ -147,10 +148,16 @@ def gradient(
     }
     tensors |= dict(zip(("query_grad", "key_grad", "value_grad"), found, strict=True))
     made = ticket(problem, lowered, _threads(problem), tensors, slopes)
-    if not _kernels.backward(made.problem, made.forms):
+    if not _kernels.backward(made.problem, made.forms) or _prepared_poison(problem, lowered):
         return None
     to_sink = None if sink_rows is None else sink_rows.sum((0, 2))
     return _pulled(problem, lowered, [*found, to_sink, *slopes.tensors])
+
+
+def _prepared_poison(problem: Problem, lowered: Lowered) -> bool:
+    """Whether autograd would carry NaN or ∞ of hidden vectors on through what was done to them before they met."""
+    pairs = ((problem.query, lowered.query), (problem.key, lowered.key))
+    return any(own is not taken and not finite(own) for own, taken in pairs)
 
 
 def _room(problem: Problem, lowered: Lowered) -> tuple[list[Tensor], Moves, Tensor | None]:
