@@ -78,10 +78,12 @@ class Wave {
         write_row(p_.value_grad, batch, kv_head, key, 0, p_.value_dim, [&](int64_t c) { return s.value[c]; });
     }
 
-    // A pair's entry may stand for several heads: these in order, rows side by side.
+    // A pair's entry may stand for several heads: these in order, rows side by side, unless it stands for all rows.
     void bias_by_rows(Team& team) {
-        team.even(p_.queries, [&](int64_t i) {
-            for (const Head& head : heads_) add_pair_slopes(head, i);
+        const int64_t runs = p_.bias_grad.pairs && !p_.bias_grad.pairs.row ? 1 : p_.queries;
+        team.even(runs, [&](int64_t run) {
+            for (int64_t i = run; i < p_.queries; i += runs)
+                for (const Head& head : heads_) add_pair_slopes(head, i);
         });
     }
 

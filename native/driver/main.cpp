@@ -137,7 +137,7 @@ int run(const Options& options) {
     std::set<std::string> told, ran;
     for (uint64_t number = options.first; number < options.first + options.cases; ++number) {
         const Expected want = expected(number, options.limits);
-        for (const char* name : {"avx512", "avx2", "neon", "baseline"}) {
+        for (const char* name : {"amx", "avx512bf16", "avx512", "avx2", "neon", "baseline"}) {
             const regard::Kernels* kernels = options.isa.empty() || options.isa == name ? regard::kernels(name) : nullptr;
             if (!kernels) continue;
             ran.insert(name);
