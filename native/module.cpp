@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "ceiling.hpp"
 #include "isa.hpp"
 
 namespace nb = nanobind;
@@ -40,6 +41,7 @@ class Engine {
 
 NB_MODULE(_native, m) {
     nb::set_leak_warnings(false);  // the engine lives as long as the process
+    regard::bind_ceiling(m);
     nb::class_<Engine>(m, "Engine")
         .def(nb::init<const char*>())
         .def_prop_ro("name", &Engine::name)
