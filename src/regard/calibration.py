@@ -1,9 +1,11 @@
 """How long an attention will take, from a few rates that `regard bench --calibrate` measured on this machine.
 
-    seconds = overhead + pairs · (pair + (dim + value_dim) · product) + partial_pairs · partial + rows · row
+    seconds = overhead + pairs · (pair + (dim + value_dim) · product) + partial_pairs · partial + bit_pairs · bits
+            + numbers · move + listed · list                                  numbers of query, key, value and output
     seconds = overhead + bytes / read                                         where there are few queries
 
-`pairs` are those of 64 × 64 tiles that hold a visible pair, `partial_pairs` those of tiles that hold a hidden one too.
+`pairs` are those of tiles that hold a visible pair, `partial_pairs` those of tiles that hold a hidden one too,
+`bit_pairs` those whose hidden pairs are kept as bits; `listed` are the bytes of the pattern's lists.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ from typing import Any
 import numpy as np
 
 from regard.errors import InputError
+from regard.problem import Problem
 from regard.terms.pattern import Bits, Form, Lists
+from regard.tiling import tiles
 
-__all__ = ["FEW", "Calibration", "Rate", "Work", "load", "processor", "save", "tile_counts"]
+__all__ = ["Calibration", "Rate", "Work", "counted", "load", "processor", "save", "tile_counts"]
 
 TILE = 64
 FEW = 16
@@ -41,7 +45,9 @@ class Rate:
         pair: seconds a pair in a tile, whatever the dims.
         product: seconds a pair and component.
         partial: seconds more for a pair of a partial tile.
-        row: seconds for laying out a pattern, a query row.
+        bits: seconds more still where the tile's hidden pairs are kept as bits.
+        move: seconds a number of query, key, value and output.
+        listed: seconds a byte of the pattern's lists, to make and to read them.
         read: bytes a second, where there are few queries.
     """
 
@@ -52,16 +58,17 @@ class Rate:
     pair: float
     product: float
     partial: float
-    row: float
+    bits: float
+    move: float
+    listed: float
     read: float
 
     def seconds(self, work: Work) -> float:
         """The time of some work."""
         if work.few:
             return self.overhead + work.bytes / self.read
-        pairs = work.full + work.partial
-        arithmetic = pairs * (self.pair + work.dims * self.product) + work.partial * self.partial
-        return self.overhead + arithmetic + work.rows * self.row
+        terms = (self.pair, self.product, self.partial, self.bits, self.move, self.listed)
+        return self.overhead + sum(rate * amount for rate, amount in zip(terms, work.amounts, strict=True))
 
 
 @dataclass(frozen=True)
@@ -69,20 +76,29 @@ class Work:
     """What a call has to do.
 
     Args:
-        full: pairs in tiles without a hidden pair, over batch and heads.
-        partial: pairs in tiles with visible and hidden ones.
+        pairs: in tiles with a visible pair, over batch and heads.
+        partial: of these, in tiles with hidden pairs too.
+        bits: of these, where hidden pairs are kept as bits.
         dims: dim + value_dim.
-        rows: query rows over which a pattern is laid out; 0 without one.
+        numbers: of query, key, value and output.
+        listed: bytes of the pattern's lists.
         bytes: of query, key, value and output.
         few: whether there are so few queries that reading bounds it.
     """
 
-    full: int
+    pairs: int
     partial: int
+    bits: int
     dims: int
-    rows: int
+    numbers: int
+    listed: int
     bytes: int
     few: bool
+
+    @property
+    def amounts(self) -> tuple[int, ...]:
+        """What each of a rate's terms is multiplied by: pair, product, partial, bits, move, listed."""
+        return self.pairs, self.pairs * self.dims, self.partial, self.bits, self.numbers, self.listed
 
 
 @dataclass(frozen=True)
@@ -143,20 +159,51 @@ def load(path: str | os.PathLike[str]) -> Calibration:
 def _rate(entry: Mapping[str, Any]) -> Rate:
     kinds = {"engine": str, "dtype": str, "threads": int}
     made = Rate(**{field.name: kinds.get(field.name, float)(entry[field.name]) for field in fields(Rate)})
-    numbers = [made.overhead, made.pair, made.product, made.partial, made.row]
-    if not (all(0 <= number < float("inf") for number in numbers) and 0 < made.read < float("inf")):
+    numbers = [value for value in vars(made).values() if isinstance(value, float)]
+    if not (all(0 <= number < float("inf") for number in numbers) and made.read and made.threads > 0):
         raise ValueError(f"a rate of {made.engine} is not a finite number of at least 0")
     return made
 
 
-def tile_counts(lists: Lists | None, batch: int, heads: int, queries: int, keys: int) -> tuple[int, int]:
-    """Pairs in full tiles, and in partial ones, over all batch entries and heads."""
+def counted(problem: Problem, engine: str) -> Work:
+    """What an engine has to do for a problem.
+
+    Args:
+        problem: the problem, its pattern laid out.
+        engine: "tiled" works on whole rows of tiles, every other on tiles of 64 × 64.
+    """
+    batch, heads, queries, keys = problem.batch, problem.heads, problem.queries, problem.keys
+    lists, numbers = None if problem.traced_pattern else problem.ranges, 0
+    for tensor in (problem.query, problem.key, problem.value):
+        numbers += tensor.numel()
+    numbers += batch * heads * queries * problem.value.shape[-1]
     if lists is None:
-        return batch * heads * queries * keys, 0
+        counts = (batch * heads * queries * keys, 0, 0)
+    elif engine == "tiled":
+        visited = sum(tile.pairs for tile in tiles(problem))
+        counts = (visited, visited, visited * any(isinstance(form, Bits) for form in lists.forms))
+    else:
+        counts = tile_counts(lists, batch, heads, queries, keys)
+    return Work(
+        *counts,
+        dims=problem.query.shape[-1] + problem.value.shape[-1],
+        numbers=numbers,
+        listed=0 if lists is None else lists.nbytes,
+        bytes=numbers * problem.query.element_size(),
+        few=queries * problem.group < FEW,
+    )
+
+
+def tile_counts(lists: Lists, batch: int, heads: int, queries: int, keys: int) -> tuple[int, int, int]:
+    """Pairs in 64 × 64 tiles that hold a visible pair; of these in partial ones; of these where bits say which."""
     uses = np.bincount(np.broadcast_to(lists.index, (batch, heads)).ravel(), minlength=len(lists.forms))
-    counts = [_tiles(form, queries, keys) for form in lists.forms]
-    full, partial = (sum(int(use) * count[kind] for use, count in zip(uses, counts, strict=True)) for kind in (0, 1))
-    return full, partial
+    pairs = partial = bits = 0
+    for use, form in zip(uses, lists.forms, strict=True):
+        full, cut = _tiles(form, queries, keys)
+        pairs += int(use) * (full + cut)
+        partial += int(use) * cut
+        bits += int(use) * cut * isinstance(form, Bits)
+    return pairs, partial, bits
 
 
 def _tiles(form: Form, queries: int, keys: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from types import MappingProxyType, ModuleType
 import torch
 from torch import Tensor
 
-from regard.calibration import FEW, Calibration, Work, load, tile_counts
+from regard.calibration import Calibration, counted, load
 from regard.differentiate import Engine, guarded
 from regard.engines import flex, native, reference, sdpa, tiled
 from regard.errors import EngineError, InputError
@@ -132,8 +132,7 @@ def plan(
     pairs = square if lists is None else lists.pairs(problem.batch, problem.heads)
     numbers = problem.query.numel() + problem.key.numel() + problem.value.numel()
     numbers += problem.batch * problem.heads * problem.queries * problem.value.shape[-1]
-    nbytes = numbers * problem.query.element_size()
-    seconds, untimed = (None, "") if calibration is None else _time(problem, name, nbytes, calibration)
+    seconds, untimed = (None, "") if calibration is None else _time(problem, name, calibration)
     return Plan(
         rule=repr(problem.said),
         engine=name,
@@ -142,16 +141,14 @@ def plan(
         visited=sum(tile.pairs for tile in tiles(problem)),
         square=square,
         flops=2 * pairs * (problem.query.shape[-1] + problem.value.shape[-1]),
-        bytes=nbytes,
+        bytes=numbers * problem.query.element_size(),
         pattern_bytes=0 if lists is None else lists.nbytes,
         seconds=seconds,
         untimed=untimed,
     )
 
 
-def _time(
-    problem: Problem, engine: str, nbytes: int, calibration: Calibration | str | PathLike[str]
-) -> tuple[float | None, str]:
+def _time(problem: Problem, engine: str, calibration: Calibration | str | PathLike[str]) -> tuple[float | None, str]:
     """Seconds, or why the calibration can't tell."""
     known = (calibration if isinstance(calibration, Calibration) else load(calibration)).here()
     dtype, threads = str(problem.query.dtype).removeprefix("torch."), torch.get_num_threads()
@@ -159,15 +156,9 @@ def _time(
     if rate is None:
         return None, f"unknown: the calibration has no {engine} in {dtype} with {threads} threads"
     rule = problem.rule
-    if not isinstance(rule.score, Dot | Softcap) or not isinstance(rule.normalize, Softmax):
-        return None, "unknown: the calibration is of softmax over dot products"
-    sizes = (problem.batch, problem.heads, problem.queries, problem.keys)
-    lists = None if problem.traced_pattern else problem.ranges
-    full, partial = tile_counts(lists, *sizes)
-    dims = problem.query.shape[-1] + problem.value.shape[-1]
-    rows = 0 if lists is None else problem.queries * len(lists.forms)
-    few = problem.queries * problem.group < FEW
-    return rate.seconds(Work(full, partial, dims, rows, nbytes, few)), ""
+    if not isinstance(rule.score, Dot | Softcap) or rule.bias is not None or not isinstance(rule.normalize, Softmax):
+        return None, "unknown: the calibration is of softmax over dot products, without a bias"
+    return rate.seconds(counted(problem, engine)), ""
 
 
 def chosen(problem: Problem, engine: str | None) -> str:

@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from regard.attention import attend
 from regard.bench.case import Case, Pass, Shape
 from regard.bench.measure import Effort, rounds
 from regard.bench.task import Task
-from regard.calibration import Calibration, Rate, processor, tile_counts
+from regard.calibration import Calibration, Rate, Work, counted, processor
 from regard.errors import EngineError
 from regard.problem import pose
 from regard.rule import Rule
-from regard.terms.pattern import window
+from regard.terms.pattern import causal, mask, window
 
-__all__ = ["ENGINES", "calibrate", "solved"]
+__all__ = ["calibrate", "solved"]
 
-ENGINES = ("native", "sdpa", "tiled")
+ENGINES = ("native", "tiled")
+"""Those that `plan` chooses on a CPU."""
 TYPES = (torch.float32, torch.bfloat16)
-HEADS, LENGTH, NARROW, WIDE = 8, 1024, 32, 128
-TILE_WINDOW = 64
+NOTHING, READ = "nothing", "read"
 
-PROBES = {
-    "nothing": Shape.square(1, 1, 1, 16),
-    "narrow": Shape.square(1, HEADS, LENGTH, NARROW),
-    "wide": Shape.square(1, HEADS, LENGTH, WIDE),
-    "window": Shape.square(1, HEADS, LENGTH, NARROW),
-    "rows": Shape.square(1, 1, LENGTH, 1),
-    "read": Shape(1, 32, 8, 1, 8 * LENGTH, WIDE),
-}
+
+def probes(length: int = 1024) -> dict[str, tuple[Shape, Rule]]:
+    """Small problems, each heavy in one of the rates."""
+    shown = torch.rand(length, length, generator=torch.Generator().manual_seed(0)) < 0.5
+    return {
+        NOTHING: (Shape.square(1, 1, 1, 16), Rule()),
+        READ: (Shape(1, 32, 8, 1, 8 * length, 128), Rule()),
+        "pair": (Shape.square(1, 8, length, 32), Rule()),
+        "product": (Shape.square(1, 8, length, 128), Rule()),
+        "move": (Shape.square(8, 12, length // 8, 64), Rule()),
+        "partial": (Shape.square(1, 8, 2 * length, 64), Rule(pattern=window(length // 8))),
+        "both": (Shape.square(1, 8, length, 64), Rule(pattern=causal())),
+        "listed": (Shape.square(1, 1, 4 * length, 8), Rule(pattern=window(length // 64))),
+        "bits": (Shape.square(1, 8, length, 64), Rule(pattern=mask(shown))),
+    }
 
 
 def calibrate(effort: Effort, note: Callable[[str], None], threads: tuple[int, ...]) -> Calibration:
@@ -45,79 +53,74 @@ def calibrate(effort: Effort, note: Callable[[str], None], threads: tuple[int, .
 
     Errors: BusyError.
     """
-    rates, before = [], torch.get_num_threads()
+    rates, before = list[Rate](), torch.get_num_threads()
     try:
         for count in threads:
             torch.set_num_threads(count)
             for engine in ENGINES:
                 for dtype in TYPES:
                     note(f"calibrating {engine}, {dtype}, {count} threads")
-                    times = _times(engine, dtype, effort)
-                    if times:
-                        rates.append(solved(engine, dtype, count, times))
+                    rates += _measured(engine, dtype, effort)
     finally:
         torch.set_num_threads(before)
     return Calibration(processor(), tuple(rates))
 
 
-def _times(engine: str, dtype: torch.dtype, effort: Effort) -> dict[str, float]:
-    """Seconds of every probe that the engine can do; nothing where it can't do the plain ones."""
+def _measured(engine: str, dtype: torch.dtype, effort: Effort) -> list[Rate]:
+    """One rate, or none where the engine does not run the type."""
     calls: dict[str, Callable[[], Any]] = {}
-    for name, shape in PROBES.items():
-        task = Task.random(Case(name, shape, _rule(name), dtype), Pass.FORWARD)
-        try:
-            attend(*task.inputs, task.case.rule, engine=engine)
-        except EngineError:
-            if _rule(name).pattern is None:
-                return {}
-            continue
+    works: dict[str, Work] = {}
+    for name, (shape, rule) in probes().items():
+        task = Task.random(Case(name, shape, rule, dtype), Pass.FORWARD)
         calls[name] = _call(task, engine)
+        works[name] = counted(pose(*task.inputs, rule), engine)
+    try:
+        calls[NOTHING]()
+    except EngineError:
+        return []
     timed = rounds(calls, effort)
-    return {name: median(seconds) for name, seconds in timed.seconds.items()}
+    times = {name: median(seconds) for name, seconds in timed.seconds.items()}
+    return [solved(engine, str(dtype).removeprefix("torch."), torch.get_num_threads(), works, times)]
 
 
 def _call(task: Task, engine: str) -> Callable[[], Any]:
     return lambda: attend(*task.inputs, task.case.rule, engine=engine)
 
 
-def _rule(name: str) -> Rule:
-    return Rule(pattern=window(TILE_WINDOW)) if name in ("window", "rows") else Rule()
+def solved(engine: str, dtype: str, threads: int, works: Mapping[str, Work], times: Mapping[str, float]) -> Rate:
+    """The rates that come nearest to the probes' seconds, none below 0.
 
-
-def solved(engine: str, dtype: torch.dtype, threads: int, times: dict[str, float]) -> Rate:
-    """The rates from the probes' seconds, one after the other; what would come out below 0 is 0.
-
-    `wide − narrow` gives `product`, `narrow` then `pair`; `rows`, one head of one number, gives `row`; `window`, whose
-    tiles are all partial, gives `partial`; one query against many keys gives `read`.
+    `min over x ≥ 0 of Σ_probes ((amounts · x + overhead − seconds) / seconds)²`
 
     Args:
         engine: whose.
         dtype: in which type.
         threads: with how many.
-        times: seconds of each probe; "window" and "rows" may be missing where the engine can't do them.
+        works: what each probe has to do; "nothing" gives the overhead, "read" the bytes a second.
+        times: how many seconds each took.
     """
-    overhead = times["nothing"]
-    pairs = HEADS * LENGTH * LENGTH
-    product = max(0.0, (times["wide"] - times["narrow"]) / (pairs * 2 * (WIDE - NARROW)))
-    pair = max(0.0, (times["narrow"] - overhead) / pairs - 2 * NARROW * product)
-    row = partial = 0.0
-    if "window" in times:
-        full, cut = _tiles(HEADS)
-        inner = (full + cut) * (pair + 2 * NARROW * product)
-        one_full, one_cut = _tiles(1)
-        thin = (one_full + one_cut) * (pair + 2 * product)
-        row = max(0.0, (times["rows"] - overhead - thin) / LENGTH)
-        partial = max(0.0, (times["window"] - overhead - row * LENGTH - inner) / cut)
-    shape = PROBES["read"]
-    size = torch.empty((), dtype=dtype).element_size()
-    numbers = 2 * shape.dim * (shape.kv_heads * shape.keys + shape.heads * shape.queries)
-    read = numbers * size / max(times["read"] - overhead, 1e-9)
-    name = str(dtype).removeprefix("torch.")
-    return Rate(engine, name, threads, overhead, pair, product, partial, row, read)
+    overhead = times[NOTHING]
+    names = [name for name in works if name not in (NOTHING, READ)]
+    amounts = np.array([works[name].amounts for name in names], dtype=np.float64)
+    seconds = np.array([times[name] for name in names])
+    rates = _positive(amounts / seconds[:, None], (seconds - overhead) / seconds)
+    read = works[READ].bytes / max(times[READ] - overhead, 1e-9)
+    pair, product, partial, bits, move, listed = map(float, rates)
+    return Rate(engine, dtype, threads, overhead, pair, product, partial, bits, move, listed, read)
 
 
-def _tiles(heads: int) -> tuple[int, int]:
-    """Pairs in full and partial tiles of the window's probe."""
-    thin = torch.zeros(1, heads, LENGTH, 1)
-    lists = pose(thin, thin, thin, _rule("window")).ranges
-    return tile_counts(lists, 1, heads, LENGTH, LENGTH)
+def _positive(
+    matrix: np.ndarray[Any, np.dtype[np.float64]], right: np.ndarray[Any, np.dtype[np.float64]]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """min over x ≥ 0 of ‖matrix · x − right‖², one coordinate after the other, again and again."""
+    size = np.linalg.norm(matrix, axis=0)
+    size[size == 0] = 1
+    scaled = matrix / size
+    gram, goal = scaled.T @ scaled, scaled.T @ right
+    x = np.zeros(len(goal))
+    for _ in range(20_000):
+        for n in range(len(goal)):
+            if gram[n, n]:
+                x[n] = max(0.0, x[n] + (goal[n] - gram[n] @ x) / gram[n, n])
+    found: np.ndarray[Any, np.dtype[np.float64]] = x / size
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from regard import plot
 from regard.bench.competitors import BASE, OURS
 from regard.bench.document import Report
+from regard.bench.result import Result
 from regard.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,11 +27,14 @@ def save(report: Report, path: Path) -> None:
     Errors: InputError for a file that can't be written; MissingError without matplotlib.
     """
     rows = [result for result in report.results if any(entry.ratio is not None for entry in result.entries)]
+    panels = [lambda axes: _ratios(axes, rows)] * bool(rows) + [lambda axes: _lengths(axes, report)] * bool(
+        report.points
+    )
     made = plot.figure(10, 1.6 + 0.2 * len(rows) + 3 * bool(report.points))
-    axes = made.subplots(1 + bool(report.points), 1, squeeze=False)[:, 0]
-    _ratios(axes[0], report)
-    if report.points:
-        _lengths(axes[1], report)
+    for place, draw in enumerate(panels):
+        draw(made.add_subplot(len(panels), 1, place + 1))
+    if not panels:
+        made.text(0.5, 0.5, f"nothing here has a ratio to {BASE.name}", ha="center", color=_OTHER)
     note = "" if report.quotable else "Disturbed by other processes: not to be quoted. "
     made.supxlabel(f"{note}{report.machine.processor}, {report.date}", fontsize=7.5, color="#555555")
     try:
@@ -38,10 +43,9 @@ def save(report: Report, path: Path) -> None:
         raise InputError(f"{path} can't be written: {error.strerror}") from error
 
 
-def _ratios(axes: Axes, report: Report) -> None:
+def _ratios(axes: Axes, rows: Sequence[Result]) -> None:
     from matplotlib import colormaps
 
-    rows = [result for result in report.results if any(entry.ratio is not None for entry in result.entries)]
     names = [n for n in dict.fromkeys(e.name for r in rows for e in r.entries) if n != BASE.name]
     for place, name in enumerate(names):
         found = [(entry.ratio, row) for row, r in enumerate(rows) if (entry := r.entry(name)) and entry.ratio]
