@@ -62,7 +62,7 @@ def test_what_is_said_of_disturbed_rounds() -> None:
 
 def report(kept: bool = False) -> Report:
     results = (replace(RESULT, kept=kept),)
-    return Report(machine(), "2026-01-02", "regard bench", results, POINTS, SERVED, ("scaling",))
+    return Report(machine(), "2026-01-02", "regard bench", results, POINTS, SERVED, ("scaling",), kept)
 
 
 def test_the_page_says_everything() -> None:

@@ -17,7 +17,7 @@ __all__ = ["options", "run"]
 
 def options(parser: argparse.ArgumentParser) -> None:
     """What can be asked for."""
-    parser.add_argument("--quick", action="store_true", help="short sequences, few rounds: a look, not a measurement")
+    parser.add_argument("--quick", action="store_true", help="few cases, short, few rounds: a look, not a measurement")
     parser.add_argument(
         "--case", nargs="+", default=[], metavar="NAME", help="some cases; scaling, models; an unknown one lists all"
     )
@@ -26,7 +26,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", metavar="FILE", help="write all numbers as JSON")
     parser.add_argument("--save", metavar="DIR", help="write RESULTS.md, results.json, results.svg")
     parser.add_argument("--calibrate", metavar="FILE", help="only measure the rates that regard.plan predicts with")
-    parser.epilog = "exit code: 0; 2 bad input, or a machine that is never quiet"
+    parser.epilog = (
+        "all of it takes about an hour, --quick less than a minute\n"
+        "exit code: 0; 2 bad input, or a machine that is never quiet"
+    )
 
 
 def run(asked: argparse.Namespace, show: Callable[[str], None], note: Callable[[str], None]) -> int:

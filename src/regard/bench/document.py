@@ -36,6 +36,7 @@ class Report:
         points: the scaling.
         served: the models.
         left_out: what was not asked for.
+        busy: whether disturbed rounds were kept.
     """
 
     machine: Machine
@@ -45,11 +46,13 @@ class Report:
     points: tuple[Point, ...]
     served: tuple[Served, ...]
     left_out: tuple[str, ...] = ()
+    busy: bool = False
 
     @property
     def quotable(self) -> bool:
         """Whether no disturbed round was kept."""
-        return not any(result.kept and result.disturbed for result in self.results)
+        counts = [each.disturbed for part in (self.results, self.points, self.served) for each in part]
+        return not (self.busy and any(counts))
 
 
 def as_json(report: Report) -> dict[str, Any]:

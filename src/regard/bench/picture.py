@@ -27,13 +27,13 @@ def save(report: Report, path: Path) -> None:
     Errors: InputError for a file that can't be written; MissingError without matplotlib.
     """
     rows = [result for result in report.results if any(entry.ratio is not None for entry in result.entries)]
-    panels = [lambda axes: _ratios(axes, rows)] * bool(rows) + [lambda axes: _lengths(axes, report)] * bool(
-        report.points
-    )
     made = plot.figure(10, 1.6 + 0.2 * len(rows) + 3 * bool(report.points))
-    for place, draw in enumerate(panels):
-        draw(made.add_subplot(len(panels), 1, place + 1))
-    if not panels:
+    count = bool(rows) + bool(report.points)
+    if rows:
+        _ratios(made.add_subplot(count, 1, 1), rows)
+    if report.points:
+        _lengths(made.add_subplot(count, 1, count), report)
+    if not count:
         made.text(0.5, 0.5, f"nothing here has a ratio to {BASE.name}", ha="center", color=_OTHER)
     note = "" if report.quotable else "Disturbed by other processes: not to be quoted. "
     made.supxlabel(f"{note}{report.machine.processor}, {report.date}", fontsize=7.5, color="#555555")

@@ -25,6 +25,9 @@ from regard.errors import InputError
 
 __all__ = ["PARTS", "Wish", "bench", "calibrated", "kept", "saved"]
 
+BRIEF = ("dense-64", "causal", "window", "decode", "tiny")
+"""The cases of a quick look."""
+
 PARTS = ("scaling", "models")
 """What is no case, and can be asked for by name as well."""
 
@@ -38,7 +41,7 @@ class Wish:
     Args:
         names: of cases and parts; empty for all.
         threads: how many, one number after the other; empty for one and all.
-        quick: short sequences, few rounds, no models unless they are named, no scaling likewise.
+        quick: short sequences, few rounds; where no names are given, few cases.
         busy: whether disturbed rounds are kept, and marked.
     """
 
@@ -94,7 +97,7 @@ def bench(
     left = [case.name for case in cases(SHRINK) if case.name not in asked]
     left += [part for part in PARTS if not wish.wants(part)]
     date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes")
-    return Report(here, date, command, tuple(results), tuple(found), tuple(models), tuple(left))
+    return Report(here, date, command, tuple(results), tuple(found), tuple(models), tuple(left), wish.busy)
 
 
 def _chosen(wish: Wish) -> tuple[Case, ...]:
@@ -103,7 +106,8 @@ def _chosen(wish: Wish) -> tuple[Case, ...]:
     for name in wish.names:
         if name not in names:
             raise InputError(f"--case must be of {', '.join(names)}; got {name!r}")
-    return tuple(case for case in every if not wish.names or case.name in wish.names)
+    asked = wish.names or (BRIEF if wish.quick else names)
+    return tuple(case for case in every if case.name in asked)
 
 
 def _threads(wish: Wish, most: int) -> tuple[int, ...]:

@@ -71,7 +71,7 @@ def _quartiles(seconds: Spread) -> str:
 
 
 def scaling(points: Sequence[Point]) -> Iterator[str]:
-    """Time and memory against length."""
+    """Time and memory against length; ! where other processes disturbed."""
     yield f"{'against length':<16}{'keys':>8}  {'':<{_NAME}}{'median':>10}{'ns a key':>11}{'memory':>13}"
     for point in sorted(points, key=lambda each: (each.kind, each.name, each.length)):
         start = f"  {point.kind:<14}{point.length:>8}  {point.name:<{_NAME}}"
@@ -80,15 +80,19 @@ def scaling(points: Sequence[Point]) -> Iterator[str]:
             continue
         memory = "unknown" if point.bytes is None else f"{point.bytes / 2**20:.1f} MiB"
         each = point.seconds.middle / point.length * 1e9
-        yield f"{start}{spoken(point.seconds.middle):>10}{each:>11.1f}{memory:>13}"
+        yield f"{start}{spoken(point.seconds.middle):>10}{each:>11.1f}{memory:>13}{_mark(point.disturbed)}"
 
 
 def models(served: Sequence[Served]) -> Iterator[str]:
-    """Whole models."""
+    """Whole models; ! likewise."""
     yield f"{'models':<40}{'regard':>10}{'SDPA':>12}{'× SDPA':>10}"
     for each in served:
         if each.regard is None or each.sdpa is None or each.ratio is None:
             yield from fill(f"  {each.job}: {each.why}", WIDTH, subsequent_indent="    ").splitlines()
             continue
         times = f"{spoken(each.regard.middle):>10}{spoken(each.sdpa.middle):>12}{each.ratio:>10.2f}"
-        yield f"  {each.job:<38}{times}"
+        yield f"  {each.job:<38}{times}{_mark(each.disturbed)}"
+
+
+def _mark(disturbed: int) -> str:
+    return " !" if disturbed else ""
