@@ -35,7 +35,7 @@ test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the tests (ARGS=
 battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full product of terms, engines and shapes: long
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q -m battery $(ARGS)
 
-bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this machine, about an hour: nothing else may run (ARGS="--quick")
+bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this machine: long, and nothing else may run (ARGS="--quick")
 	@$(BIN)/regard bench $(or $(ARGS),--save benchmarks)
 
 check: $(STAMPS)/dev  ## style, types, who imports whom, public names

@@ -91,9 +91,9 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
         help="this machine: every engine beside what else there is, against the ceiling",
         description=(
-            "Time attention side by side, in one process, round by round: regard's engines, PyTorch's\n"
-            "and other libraries', each checked before it is timed. Rounds disturbed by other processes\n"
-            "are rejected."
+            "Time attention side by side, in one process, round by round: regard's engines,\n"
+            "PyTorch's and other libraries', each checked before it is timed. Rounds that\n"
+            "other processes disturb are rejected."
         ),
     )
     command.options(bench)

@@ -138,6 +138,14 @@ def test_refusals(
     assert err.startswith("regard: ") and said in err and err.count("\n") == 1
 
 
+def test_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= 80 and "--calibrate FILE" in said
+
+
 def test_scaling_has_every_length_and_says_what_grew() -> None:
     effort = Effort(least=1, most=1, seconds=0.0, block=0.0, keep=True)
     made = list(points(effort, lambda said: None, longest=11))

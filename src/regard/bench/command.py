@@ -27,7 +27,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", metavar="DIR", help="write RESULTS.md, results.json, results.svg")
     parser.add_argument("--calibrate", metavar="FILE", help="only measure the rates that regard.plan predicts with")
     parser.epilog = (
-        "all of it takes about an hour, --quick less than a minute\n"
+        "all of it is long; --quick should take less than a minute\n"
         "exit code: 0; 2 bad input, or a machine that is never quiet"
     )
 
