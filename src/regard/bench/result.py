@@ -106,7 +106,8 @@ def measured(
     ready: dict[str, Callable[[], Any]] = {} if top is None else {CEILING: top.call}
     failed: dict[str, Entry] = {}
     errors: dict[str, float] = {}
-    for competitor in (*competitors, *((PLAINER,) if case.plainer is not None else ())):
+    everyone = (*competitors, PLAINER) if case.plainer is not None else tuple(competitors)
+    for competitor in everyone:
         note(f"{case.name}, {which.value}: {competitor.name}")
         try:
             run = _ready(competitor, task)
@@ -117,13 +118,9 @@ def measured(
     note(f"{case.name}, {which.value}: {len(ready)} side by side")
     timed = rounds(ready, effort) if ready else Rounds({}, 0)
     rate = None if top is None else top.work / timed.spread(CEILING).middle
-    entries = tuple(
-        failed[name] if name in failed else _entry(name, timed, work, rate, errors[name])
-        for name in (*(each.name for each in competitors), *((PLAINER.name,) if case.plainer is not None else ()))
-    )
+    entries = tuple(failed.get(each.name) or _entry(each.name, timed, work, rate, errors) for each in everyone)
     bound = None if top is None or rate is None else (f"{top.name} {rate / 1e9:.0f} {top.unit}", rate)
-    threads = torch.get_num_threads()
-    return Result(case, which, threads, work, bound, entries, timed.count, timed.disturbed, effort.keep)
+    return Result(case, which, torch.get_num_threads(), work, bound, entries, timed.count, timed.disturbed, effort.keep)
 
 
 def _ready(competitor: Competitor, task: Task) -> Run:
@@ -152,7 +149,7 @@ def _checked(competitor: Competitor, task: Task, run: Run) -> float:
     return apart
 
 
-def _entry(name: str, timed: Rounds, work: int, rate: float | None, error: float) -> Entry:
+def _entry(name: str, timed: Rounds, work: int, rate: float | None, errors: dict[str, float]) -> Entry:
     spread = timed.spread(name)
     ratio = timed.ratio(name, BASE.name) if BASE.name in timed.seconds else None
-    return Entry(name, spread, ratio, None if rate is None else work / spread.middle / rate, error)
+    return Entry(name, spread, ratio, None if rate is None else work / spread.middle / rate, errors[name])
