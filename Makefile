@@ -21,7 +21,7 @@ BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test battery check format clean
+.PHONY: help demo test battery bench check format clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the tests (ARGS=
 
 battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full product of terms, engines and shapes: long
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q -m battery $(ARGS)
+
+bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this machine: long, and nothing else may run (ARGS="--quick")
+	@$(BIN)/regard bench $(or $(ARGS),--save benchmarks)
 
 check: $(STAMPS)/dev  ## style, types, who imports whom, public names
 	$(BIN)/ruff check .
@@ -66,6 +69,11 @@ $(STAMPS)/torch: $(STAMPS)/venv constraints.txt
 $(STAMPS)/demo: $(STAMPS)/torch $(BUILD_FILES)
 	@echo "Installing regard and what the demo needs …"
 	@$(INSTALL) --editable '.[demo]'
+	@touch $@
+
+$(STAMPS)/bench: $(STAMPS)/demo
+	@echo "Installing what regard is measured beside …"
+	@$(INSTALL) --editable '.[demo,bench]'
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/torch $(BUILD_FILES)

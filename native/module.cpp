@@ -2,6 +2,7 @@
 #include <nanobind/nanobind.h>
 
 #include "call.hpp"
+#include "ceiling.hpp"
 #include "isa.hpp"
 #include "ticket.hpp"
 
@@ -31,6 +32,7 @@ class Engine {
 
 NB_MODULE(_native, m) {
     nb::set_leak_warnings(false);  // the engine lives as long as the process
+    regard::bind_ceiling(m);
     nb::class_<Engine>(m, "Engine")
         .def(nb::init<const char*>())
         .def_prop_ro("name", &Engine::name)

@@ -1,4 +1,4 @@
-"""The command line: `regard explain`."""
+"""The command line: `regard explain`, `regard bench`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import regard
+from regard.bench import command
 from regard.errors import InputError, MissingError, RegardError
 
 __all__ = ["main"]
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
         asked = parser.parse_args(words)
         if isinstance(sys.stdout, io.TextIOWrapper):  # a character that the terminal has not is no reason to fail
             sys.stdout.reconfigure(errors="replace")
-        code = _explain(asked)
+        code: int = asked.run(asked)
         sys.stdout.flush()
         return code
     except RegardError as error:
@@ -83,6 +84,20 @@ def _parser() -> argparse.ArgumentParser:
         ),
     )
     _explain_options(explain)
+    explain.set_defaults(run=_explain)
+    bench = commands.add_parser(
+        "bench",
+        formatter_class=form,
+        allow_abbrev=False,
+        help="this machine: every engine beside what else there is, against the ceiling",
+        description=(
+            "Time attention side by side, in one process, round by round: regard's engines,\n"
+            "PyTorch's and other libraries', each checked before it is timed. Rounds that\n"
+            "other processes disturb are rejected."
+        ),
+    )
+    command.options(bench)
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -155,6 +170,14 @@ def _explain(asked: argparse.Namespace) -> int:
             1,
         )
     return 0
+
+
+def _bench(asked: argparse.Namespace) -> int:
+    """Measure, print, save."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with _Progress() as progress:
+        return command.run(asked, progress.print, progress)
 
 
 def _text(words: list[str]) -> str:
@@ -232,9 +255,19 @@ class _Progress:
             print(f"\r{line:<{self.shown}}", end="", file=sys.stderr, flush=True)
             self.shown = len(line)
 
+    def print(self, said: str) -> None:
+        """Print for good, and go on."""
+        self.clear()
+        print(said, flush=True)
+
+    def clear(self) -> None:
+        """Take the line away."""
+        if self.shown:
+            print(f"\r{' ' * self.shown}\r", end="", file=sys.stderr, flush=True)
+            self.shown = 0
+
     def __enter__(self) -> _Progress:
         return self
 
     def __exit__(self, *problem: object) -> None:
-        if self.shown:
-            print(f"\r{' ' * self.shown}\r", end="", file=sys.stderr, flush=True)
+        self.clear()

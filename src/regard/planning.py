@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
 from textwrap import fill
 from types import MappingProxyType, ModuleType
 
+import torch
 from torch import Tensor
 
+from regard.calibration import Calibration, counted, load
 from regard.differentiate import Engine, guarded
 from regard.engines import flex, native, reference, sdpa, tiled
 from regard.errors import EngineError, InputError
@@ -16,6 +19,8 @@ from regard.parts import Partial
 from regard.problem import Problem, pose
 from regard.problem.door import settled, untraced
 from regard.rule import Rule
+from regard.terms.normalize import Softmax
+from regard.terms.score import Dot, Softcap
 from regard.terms.tree import Term
 from regard.tiling import tiles
 
@@ -52,6 +57,8 @@ class Plan:
         flops: floating-point operations of the forward pass over visible pairs, 2 · pairs · (dim + value_dim).
         bytes: bytes of query, key, value and output.
         pattern_bytes: bytes of the lists that the pattern became.
+        seconds: of the forward pass, predicted from the calibration; None without one, and where it can't tell.
+        untimed: why the calibration can't tell; empty without one, and where it can.
     """
 
     rule: str
@@ -63,6 +70,8 @@ class Plan:
     flops: int
     bytes: int
     pattern_bytes: int
+    seconds: float | None = None
+    untimed: str = ""
 
     @property
     def share(self) -> float:
@@ -77,6 +86,10 @@ class Plan:
             f"  work     {_unit(self.flops, 'FLOP', 1000)} forward",
             f"  bytes    {_unit(self.bytes, 'B', 1024)} in and out, {_unit(self.pattern_bytes, 'B', 1024)} of pattern",
         ]
+        if self.seconds is not None:
+            lines.append(f"  time     {1000 * self.seconds:.3g} ms forward, by the calibration")
+        if self.untimed:
+            lines.append(f"  time     {self.untimed}")
         lines += [f"  not {name:<9} {why}" for name, why in self.reasons.items()]
         return "\n".join(fill(line, 80, subsequent_indent=" " * 16, break_on_hyphens=False) for line in lines)
 
@@ -92,6 +105,7 @@ def plan(
     dropout: float = 0.0,
     seed: int | None = None,
     engine: str | None = None,
+    calibration: Calibration | str | PathLike[str] | None = None,
 ) -> Plan:
     """Say which engine `attend` would use for these inputs, why not the others, and what it will cost.
 
@@ -105,8 +119,9 @@ def plan(
         dropout: probability with which a weight is dropped.
         seed: of dropout; drawn from torch's generator where None.
         engine: an engine by name, or None for the best one.
+        calibration: what `regard bench --calibrate FILE` wrote, the file or what is in it, to predict the time.
 
-    Errors: those of `attend`.
+    Errors: those of `attend`; InputError for a calibration that can't be read or is of another machine.
     """
     problem = pose(
         query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed or 0
@@ -117,6 +132,7 @@ def plan(
     pairs = square if lists is None else lists.pairs(problem.batch, problem.heads)
     numbers = problem.query.numel() + problem.key.numel() + problem.value.numel()
     numbers += problem.batch * problem.heads * problem.queries * problem.value.shape[-1]
+    seconds, untimed = (None, "") if calibration is None else _time(problem, name, calibration)
     return Plan(
         rule=repr(problem.said),
         engine=name,
@@ -127,7 +143,22 @@ def plan(
         flops=2 * pairs * (problem.query.shape[-1] + problem.value.shape[-1]),
         bytes=numbers * problem.query.element_size(),
         pattern_bytes=0 if lists is None else lists.nbytes,
+        seconds=seconds,
+        untimed=untimed,
     )
+
+
+def _time(problem: Problem, engine: str, calibration: Calibration | str | PathLike[str]) -> tuple[float | None, str]:
+    """Seconds, or why the calibration can't tell."""
+    known = (calibration if isinstance(calibration, Calibration) else load(calibration)).here()
+    dtype, threads = str(problem.query.dtype).removeprefix("torch."), torch.get_num_threads()
+    rate = known.rate(engine, dtype, threads)
+    if rate is None:
+        return None, f"unknown: the calibration has no {engine} in {dtype} with {threads} threads"
+    rule = problem.rule
+    if not isinstance(rule.score, Dot | Softcap) or rule.bias is not None or not isinstance(rule.normalize, Softmax):
+        return None, "unknown: the calibration is of softmax over dot products, without a bias"
+    return rate.seconds(counted(problem, engine)), ""
 
 
 def chosen(problem: Problem, engine: str | None) -> str:

@@ -1,0 +1,133 @@
+"""Timing side by side: in every round each competitor once, in turn; disturbed rounds are thrown away."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median, quantiles
+from typing import Any
+
+from regard.bench.quiet import BusyError, Reading, disturbed, reading
+
+__all__ = ["Effort", "Rounds", "Spread", "rounds"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Args:
+        least: rounds that are kept at least.
+        most: and at most.
+        seconds: after which no further round begins, once there are enough.
+        block: seconds for which a competitor is called again and again in a round.
+        patience: disturbed rounds for each one wanted, before giving up.
+        keep: whether disturbed rounds are kept all the same.
+    """
+
+    least: int = 7
+    most: int = 41
+    seconds: float = 8.0
+    block: float = 0.04
+    patience: int = 4
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median of some numbers, and the quartiles around it."""
+
+    middle: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, numbers: list[float]) -> Spread:
+        """At least one number."""
+        if len(numbers) == 1:
+            return cls(numbers[0], numbers[0], numbers[0])
+        low, middle, high = quantiles(numbers, n=4, method="inclusive")
+        return cls(middle, low, high)
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """Seconds a call, a list for every name, entry by entry from the same rounds; how many rounds were disturbed."""
+
+    seconds: Mapping[str, list[float]]
+    disturbed: int
+
+    @property
+    def count(self) -> int:
+        """How many rounds were kept."""
+        return min(map(len, self.seconds.values()), default=0)
+
+    def spread(self, name: str) -> Spread:
+        """Seconds a call."""
+        return Spread.of(self.seconds[name])
+
+    def ratio(self, name: str, base: str) -> float:
+        """How many times as fast as the base: the median over rounds."""
+        return median(b / own for own, b in zip(self.seconds[name], self.seconds[base], strict=True))
+
+
+def rounds(calls: Mapping[str, Callable[[], Any]], effort: Effort, read: Callable[[], Reading] = reading) -> Rounds:
+    """Time every call in every round, in an order that turns by one from round to round.
+
+    Args:
+        calls: what to time, by name.
+        effort: how long.
+        read: tells processor time; a test may give its own.
+
+    Errors: BusyError where the machine is never quiet.
+    """
+    counts = {name: _count(call, effort.block) for name, call in calls.items()}
+    names, kept, thrown = list(calls), {name: list[float]() for name in calls}, 0
+    began = time.perf_counter()
+    while (done := len(kept[names[0]])) < effort.most:
+        if done >= effort.least and time.perf_counter() - began > effort.seconds:
+            break
+        turn = (done + thrown) % len(names)
+        before = read()
+        times = {name: _seconds(calls[name], counts[name]) for name in names[turn:] + names[:turn]}
+        if disturbed(before, read()):
+            thrown += 1
+            _give_up(thrown, effort)
+            if not effort.keep:
+                continue
+        for name, seconds in times.items():
+            kept[name].append(seconds)
+    return Rounds(kept, thrown)
+
+
+def _give_up(thrown: int, effort: Effort) -> None:
+    if not effort.keep and thrown > effort.patience * effort.least:
+        raise BusyError(
+            f"{thrown} rounds were disturbed by other processes: the machine is not quiet. End what else runs on it "
+            "(`top` shows it), or measure all the same with --busy, whose numbers are marked as unfit to be quoted"
+        )
+
+
+def _count(call: Callable[[], Any], block: float) -> int:
+    """How many calls fill a block; the first calls warm up."""
+    call()
+    spent = float("inf")
+    for _ in range(3):
+        began = time.perf_counter()
+        call()
+        spent = min(spent, time.perf_counter() - began)
+        if spent > block:
+            break
+    return max(1, round(block / max(spent, 1e-7)))
+
+
+def _seconds(call: Callable[[], Any], count: int) -> float:
+    """Seconds a call. Threads of whoever came before go to sleep first, and ours wake up where a call is short."""
+    time.sleep(0.005)
+    if count > 1:
+        call()
+    began = time.perf_counter()
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - began) / count
