@@ -49,14 +49,19 @@ REGARD_INLINE void score_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     if (b.partly) hide(b.words, s.keys, -INFINITE, b.score);
 }
 
+// The greatest score of each lane, those of earlier tiles with it.
+REGARD_INLINE void top_of(const QueryBlock& b, int64_t width, vf* top) {
+    for (int n = 0; n < VECTORS; ++n) top[n] = b.top[n];
+    for (int64_t j = 0; j < width; ++j)
+#pragma GCC unroll 8
+        for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(b.score + j * BLOCK + n * LANES), top[n]);
+}
+
 // Scores to powers, their sums into total; all earlier sums shrink to the new top.
 REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
     real* score = b.score;
-    vf top[VECTORS], sum[VECTORS];
-    for (int n = 0; n < VECTORS; ++n) top[n] = b.top[n], sum[n] = vf{};
-    for (int64_t j = 0; j < width; ++j)
-#pragma GCC unroll 8
-        for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(score + j * BLOCK + n * LANES), top[n]);
+    vf top[VECTORS], sum[VECTORS] = {};
+    top_of(b, width, top);
     for (int64_t run = 0; run < width; run += 8) {  // summed run by run: errors don't pile up
         vf part[VECTORS] = {};
         for (int64_t j = run; j < width && j < run + 8; ++j)
@@ -109,19 +114,29 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
              });
 }
 
-// The sink's share joins the total; the outputs are divided by it, and by what dropout leaves.
+// What a product of 1 adds to the score, where scores are left as products.
+REGARD_INLINE double unit_of(const Problem& p) { return p.moved() ? 1 : std::fabs(p.scale); }
+REGARD_INLINE real factor_of(const Problem& p) { return static_cast<real>(unit_of(p) * 1.4426950408889634074); }
+
+// Writes lse and rest of a row. Its total, in powers below its top, the sink's share included; 0 where it sees nothing.
+REGARD_INLINE double write_lse(const Problem& p, const QueryBlock& b, const Spot& s, int64_t i) {
+    double total = b.total[i / LANES][i % LANES];
+    const double top = b.top[i / LANES][i % LANES] * unit_of(p);
+    const bool empty = total == 0;
+    const double sink = p.sink && !empty ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
+    total += std::exp(sink - top);
+    const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
+    if (p.lse) *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
+    if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
+    return total;
+}
+
+// The outputs are divided by their total, and by what dropout leaves.
 REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
-    const double unit = p.moved() ? 1 : std::fabs(p.scale);
     const real kept = static_cast<real>(1 - p.dropout);
     for (int64_t i = 0; i < s.queries; ++i) {
-        double total = b.total[i / LANES][i % LANES];
-        const double top = b.top[i / LANES][i % LANES] * unit;
+        const double total = write_lse(p, b, s, i);
         const bool empty = total == 0;
-        const double sink = p.sink && !empty ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
-        total += std::exp(sink - top);
-        const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
-        if (p.lse) *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
-        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
         const real divide = static_cast<real>(total) * kept, *sum = b.sum + i;
         write_row(p.out, s.batch, s.head, s.query + i, p.value_dim,
                   [&](int64_t c) { return empty ? real(0) : sum[c * BLOCK] / divide; });
@@ -141,15 +156,23 @@ REGARD_APART void begin_rows(const Problem& p, QueryBlock& b, const Spot& s) {
     for (int64_t i = 0; p.dropout && i < BLOCK; ++i) b.row_words[i] = row_word(p, s.batch, s.head, s.query + i);
 }
 
-REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, Spot s) {
+// each(spot) for every tile of the keys [s.key, end) of which a row of the block sees any; b.words and b.partly say which.
+template <class Each>
+REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, Spot s, int64_t end, const Each& each) {
     Walk walk(p.form(s.batch, s.head), s.query, s.queries, p.keys);
-    const real factor = static_cast<real>((p.moved() ? 1 : std::fabs(p.scale)) * 1.4426950408889634074);
-    begin_rows(p, b, s);
-    for (s.key = walk.next(0); s.key < p.keys; s.key = walk.next(s.key + KEYS)) {
-        s.keys = p.keys - s.key < KEYS ? p.keys - s.key : KEYS;
+    for (s.key = walk.next(s.key); s.key < end; s.key = walk.next(s.key + KEYS)) {
+        s.keys = end - s.key < KEYS ? end - s.key : KEYS;
         const Seen seen = walk.look(s.key, s.keys, b.words);
         if (seen == Seen::nothing) continue;
         b.partly = seen == Seen::some;
+        each(s);
+    }
+}
+
+REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, const Spot& rows) {
+    const real factor = factor_of(p);
+    begin_rows(p, b, rows);
+    each_tile(p, b, rows, p.keys, [&](const Spot& s) {
         score_tile(p, b, s);
         if (p.normalize == Normalize::softmax)
             exponentiate(b, factor, s.keys);
@@ -158,8 +181,8 @@ REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, Spot s) {
         if (p.dropout)
             drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);
         add_values(p, b, s);
-    }
-    write_rows(p, b, s);
+    });
+    write_rows(p, b, rows);
 }
 
 bool forward(const Problem& p) {

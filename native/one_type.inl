@@ -10,3 +10,4 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "scores.hpp"
 #include "forward.hpp"
 #include "backward.hpp"
+#include "statistics.hpp"
