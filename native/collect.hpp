@@ -129,17 +129,24 @@ REGARD_APART void add_classes(const Grouping& g, const QueryBlock& b, const Spot
     }
 }
 
-// From a block of rows by class of key to classes of both.
+// From a block of rows by class of key to classes of both, equal neighbours at once.
 REGARD_APART void fold_rows(const Grouping& g, const Spot& s, const Folds::Fold& fold, Cells& cells) {
     const int64_t* query_class = g.query_class + s.batch * g.query_step + s.query;
-    for (int64_t b = 0; b < g.key_classes; ++b)
-        for (int64_t i = 0; i < s.queries; ++i) {
-            if (query_class[i] < 0) continue;
-            const int64_t to = (query_class[i] - cells.low) * g.key_classes + b, from = b * BLOCK + i;
-            if (g.sum) cells.sum[to] += fold.mass[from];
-            if (g.greatest) cells.greatest[to] = std::max(cells.greatest[to], fold.greatest[from]);
-            if (g.pairs) cells.pairs[to] += static_cast<int64_t>(fold.seen[from]);
+    for (int64_t first = 0, end = 0; first < s.queries; first = end) {
+        while (end < s.queries && query_class[end] == query_class[first]) ++end;
+        if (query_class[first] < 0) continue;
+        const int64_t to = (query_class[first] - cells.low) * g.key_classes;
+        for (int64_t b = 0; b < g.key_classes; ++b) {
+            real sum = 0, greatest = 0, seen = 0;
+            for (int64_t i = b * BLOCK + first; g.sum && i < b * BLOCK + end; ++i) sum += fold.mass[i];
+            for (int64_t i = b * BLOCK + first; g.greatest && i < b * BLOCK + end; ++i)
+                greatest = std::max(greatest, fold.greatest[i]);
+            for (int64_t i = b * BLOCK + first; g.pairs && i < b * BLOCK + end; ++i) seen += fold.seen[i];
+            if (g.sum) cells.sum[to + b] += sum;
+            if (g.greatest) cells.greatest[to + b] = std::max(cells.greatest[to + b], greatest);
+            if (g.pairs) cells.pairs[to + b] += static_cast<int64_t>(seen);
         }
+    }
 }
 
 // `head` counts batch entries and the heads that were asked for.

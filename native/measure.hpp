@@ -6,7 +6,7 @@
 struct RowSums {
     vf heat[VECTORS], square[VECTORS], distance[VECTORS], local[VECTORS];  // Σ u 2^u, Σ 4^u, Σ 2^u |i − j|, Σ 2^u near
     real *best, least[BLOCK];  // the greatest scores of each lane, falling, [BLOCK][width]; the last of them
-    int64_t* best_key;
+    word* best_key;
     int64_t width;
 };
 
@@ -64,33 +64,47 @@ REGARD_APART void absorb(const Problem& p, const Request& want, QueryBlock& b, R
     }
 }
 
-REGARD_INLINE void insert(real score, int64_t key, int64_t top, real* best, int64_t* best_key) {
-    int64_t at = top - 1;
-    if (!(score > best[at])) return;  // of equal ones, the lower key came first
-    for (; at && best[at - 1] < score; --at) best[at] = best[at - 1], best_key[at] = best_key[at - 1];
-    best[at] = score, best_key[at] = key;
+template <class Vector, class Number, int... LANE>
+REGARD_INLINE Vector moved_up(Vector x, Number first, std::integer_sequence<int, LANE...>) {
+    return __builtin_shufflevector(first - Vector{}, x, (LANE ? LANES + LANE - 1 : 0)...);
+}
+
+// Puts a score where it belongs in a falling list, after its equals, which have lower keys; the last one falls out.
+REGARD_INLINE void insert(real score, int64_t key, int64_t width, real* best, word* best_key) {
+    constexpr auto lanes = std::make_integer_sequence<int, LANES>{};
+    for (int64_t n = width - LANES; n >= 0; n -= LANES) {
+        const real before = n ? best[n - 1] : INFINITE;
+        const word key_before = n ? best_key[n - 1] : 0;
+        vi* keys = reinterpret_cast<vi*>(best_key + n);
+        const vf old = load(best + n), up = moved_up(old, before, lanes);
+        const vi stays = old >= score, begins = up >= score;
+        *keys = stays ? *keys : begins ? every(static_cast<word>(key)) : moved_up(*keys, key_before, lanes);
+        store(best + n, stays ? old : begins ? splat(score) : up);
+        if (before >= score) return;
+    }
 }
 
 // Scores that are greater than the least of a lane's best take their places.
 REGARD_APART void keep_best(const QueryBlock& b, const Spot& s, int64_t top, RowSums& r) {
     constexpr int LINES = 32;
+    word found[BLOCK];
     for (int64_t first = 0; first < s.keys; first += LINES) {
         const int64_t end = s.keys - first < LINES ? s.keys - first : LINES;
         for (int n = 0; n < BLOCK; n += LANES) {
             const vf least = load(r.least + n);
-            vi found{};
+            vi bits{};
             for (int64_t j = 0; j < end; ++j)
-                found |= (load(b.score + (first + j) * BLOCK + n) > least) & static_cast<word>(uint32_t{1} << j);
-            for (int lane = 0; lane < LANES; ++lane) {
-                uint32_t bits = static_cast<uint32_t>(found[lane]);
-                if (!bits) continue;
-                const int64_t i = n + lane;
-                for (; bits; bits &= bits - 1) {
-                    const int64_t j = first + __builtin_ctz(bits);
-                    insert(b.score[j * BLOCK + i], s.key + j, top, r.best + i * r.width, r.best_key + i * r.width);
-                }
-                r.least[i] = r.best[i * r.width + top - 1];
+                bits |= (load(b.score + (first + j) * BLOCK + n) > least) & static_cast<word>(uint32_t{1} << j);
+            *reinterpret_cast<vi*>(found + n) = bits;
+        }
+        for (int64_t i = 0; i < BLOCK; ++i) {
+            uint32_t bits = static_cast<uint32_t>(found[i]);
+            if (!bits) continue;
+            for (; bits; bits &= bits - 1) {
+                const int64_t j = first + __builtin_ctz(bits);
+                insert(b.score[j * BLOCK + i], s.key + j, r.width, r.best + i * r.width, r.best_key + i * r.width);
             }
+            r.least[i] = r.best[i * r.width + top - 1];
         }
     }
 }
@@ -127,7 +141,7 @@ REGARD_APART void measure_rows(const Problem& p, const Request& want, QueryBlock
     for (int n = 0; n < VECTORS; ++n) r.heat[n] = r.square[n] = r.distance[n] = r.local[n] = vf{};
     std::fill_n(r.least, BLOCK, -INFINITE);
     std::fill_n(r.best, BLOCK * r.width, -INFINITE);
-    std::fill_n(r.best_key, BLOCK * r.width, int64_t{-1});
+    std::fill_n(r.best_key, BLOCK * r.width, word{-1});
     each_tile(p, b, rows, p.keys, [&](const Spot& s) {
         score_tile(p, b, s);
         if (want.top) keep_best(b, s, want.top, r);
@@ -145,7 +159,7 @@ static void measure(const Problem& p, const Request& want) {
     {
         Scratch memory(query_block_numbers(p) + BLOCK * width);
         QueryBlock b = take_query_block(p, memory);
-        std::vector<int64_t> keys(BLOCK * width);
+        std::vector<word> keys(BLOCK * width);
         RowSums r;
         r.best = memory.take(BLOCK * width), r.best_key = keys.data(), r.width = width;
 #pragma omp for schedule(dynamic)

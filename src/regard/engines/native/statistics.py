@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -26,6 +27,7 @@ from regard.terms.normalize import Softmax
 __all__ = ["MOST_TOP", "RowStatistics", "Sums", "collect", "entries", "measure", "profile", "rows"]
 
 MOST_TOP = 64
+MOST_KEYS = 1 << 31
 
 
 @dataclass(frozen=True)
@@ -81,25 +83,23 @@ def measure(
 
     Raises: InputError for a `top` or `within` that can't be; EngineError where `native.refusal` has a reason.
     """
-    if not isinstance(problem.rule.normalize, Softmax):
-        raise EngineError(f"rows are measured by their lse, which {problem.rule.normalize!r} has not")
-    if not 0 <= top <= MOST_TOP:
-        raise InputError(f"top must be 0 to {MOST_TOP}, got {top}")
-    if within is not None and within < 0:
-        raise InputError(f"within must be a distance ≥ 0, got {within}")
-
-    shape = (problem.batch, problem.heads, problem.queries)
+    _check_rows(problem, top, within)
+    levels = _room(problem)
 
     def numbers(wanted: bool, *last: int) -> Tensor | None:
-        return torch.empty(*shape, *last, dtype=problem.accumulate) if wanted else None
+        return levels.lse.new_empty(*levels.lse.shape, *last) if wanted else None
 
     found = RowStatistics(
-        *(torch.empty(shape, dtype=problem.accumulate) for _ in range(2)),
-        *(numbers(wanted) for wanted in (entropy, entropy, distance, within is not None)),
-        numbers(top > 0, top),
-        torch.empty(*shape, top, dtype=torch.int64) if top else None,
+        lse=levels.lse,
+        rest=levels.rest,
+        entropy=numbers(entropy),
+        square=numbers(entropy),
+        distance=numbers(distance),
+        local=numbers(within is not None),
+        top_weights=numbers(top > 0, top),
+        top_keys=torch.empty(*levels.lse.shape, top, dtype=torch.int64) if top else None,
     )
-    outputs = {"entropy": found.entropy, "square": found.square, "distance": found.distance, "local": found.local}
+    outputs = {name: getattr(found, name) for name in ("entropy", "square", "distance", "local")}
     outputs |= {"top_weight": found.top_weights, "top_key": found.top_keys}
     _run(problem, found, asked(Pass.ROWS, {**outputs, "reach": within, "top": top}))
     return found
@@ -143,9 +143,9 @@ def collect(
         torch.zeros(*lead, problem.queries + problem.keys - 1, dtype=real) if distances else None,
         tuple(each.found for each in rooms),
     )
-    fields = {"heads": chosen, "head_count": len(chosen), "first_query": first_query, "end_query": end_query}
-    fields |= {"first_key": first_key, "end_key": end_key}
-    fields |= {"received": found.received, "visible": found.visible, "distances": found.distances}
+    spans = {"first_query": first_query, "end_query": end_query, "first_key": first_key, "end_key": end_key}
+    outputs = {name: getattr(found, name) for name in ("received", "visible", "distances")}
+    fields = {"heads": chosen, "head_count": len(chosen), **spans, **outputs}
     if len(chosen) and first_query < end_query:
         request = asked(Pass.SUMS, fields, [each.packed for each in rooms])
         _run(problem, measured or _levels(problem), request)
@@ -217,10 +217,27 @@ def entries(problem: Problem, pairs: Tensor, measured: RowStatistics | None = No
     return weights
 
 
+def _check_rows(problem: Problem, top: int, within: int | None) -> None:
+    if not isinstance(problem.rule.normalize, Softmax):
+        raise EngineError(f"rows are measured by their lse, which {problem.rule.normalize!r} has not")
+    if not 0 <= top <= MOST_TOP:
+        raise InputError(f"top must be 0 to {MOST_TOP}, got {top}")
+    if top and problem.keys >= MOST_KEYS:
+        raise EngineError(f"the greatest weights are found among fewer than {MOST_KEYS:,} keys, not {problem.keys:,}")
+    if within is not None and within < 0:
+        raise InputError(f"within must be a distance ≥ 0, got {within}")
+
+
 def _run(problem: Problem, levels: RowStatistics, request: Asked) -> None:
     reason = native.refusal(problem)
     if reason is not None:
         raise EngineError(f"the kernels can't look at these weights: {reason}")
+    shape = (problem.batch, problem.heads, problem.queries)
+    if any(t.shape != shape or t.dtype != problem.accumulate for t in (levels.lse, levels.rest)):
+        raise InputError(
+            f"what was measured must be of the same problem, {list(shape)} in {problem.accumulate}, "
+            f"got {list(levels.lse.shape)} in {levels.lse.dtype}"
+        )
     with torch.no_grad(), settled(problem.query.device):
         lowered = lower(problem)
     made = ticket(problem, lowered, native._threads(), {"lse": levels.lse, "rest": levels.rest})
@@ -228,6 +245,7 @@ def _run(problem: Problem, levels: RowStatistics, request: Asked) -> None:
 
 
 def _room(problem: Problem) -> RowStatistics:
+    """Where lse and rest go, and nothing else."""
     shape = (problem.batch, problem.heads, problem.queries)
     return RowStatistics(*(torch.empty(shape, dtype=problem.accumulate) for _ in range(2)))
 
@@ -256,5 +274,7 @@ def _within(index: Tensor, length: int, name: str) -> None:
         raise InputError(f"{name} must be 0…{length - 1}, got {int(index.min())}…{int(index.max())}")
 
 
-def _summed(mass: np.ndarray[tuple[int, ...], np.dtype[np.floating]], first: int, end: int) -> np.ndarray:
-    return mass[:, max(first, 0) : max(end, 0)].sum(-1, dtype=np.float64)
+def _summed(mass: npt.NDArray[np.floating], first: int, end: int) -> npt.NDArray[np.float64]:
+    """`[heads, distances]` → the sum over some of them, each head's in one fixed order."""
+    total: npt.NDArray[np.float64] = mass[:, max(first, 0) : max(end, 0)].sum(-1, dtype=np.float64)
+    return total
