@@ -148,7 +148,7 @@ class Call {
         p.rest = p.lse;
         p.rest.data = static_cast<char*>(memory) + rows * bytes;
     }
-    static bool run(const regard::Kernel& kernel, regard::Problem& problem, int64_t threads) {
+    static bool run(const regard::Kernel<>& kernel, regard::Problem& problem, int64_t threads) {
         problem.threads = threads;
         nb::gil_scoped_release released;
         return kernel(problem);

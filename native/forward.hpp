@@ -49,7 +49,7 @@ REGARD_INLINE void move_tile(const Problem& p, QueryBlock& b, const Spot& s) {
 }
 
 // The greatest score of every row so far.
-REGARD_INLINE void raise_top(const QueryBlock& b, int64_t width, vf* top) {
+REGARD_INLINE void top_of(const QueryBlock& b, int64_t width, vf* top) {
     for (int n = 0; n < VECTORS; ++n) top[n] = b.top[n];
     for (int64_t j = 0; j < width; ++j)
 #pragma GCC unroll 8
@@ -69,7 +69,7 @@ REGARD_INLINE void add_sums(QueryBlock& b, real factor, const vf* top, const vf*
 REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
     real* score = b.score;
     vf top[VECTORS], sum[VECTORS] = {};
-    raise_top(b, width, top);
+    top_of(b, width, top);
     for (int64_t run = 0; run < width; run += 8) {  // summed run by run: errors don't pile up
         vf part[VECTORS] = {};
         for (int64_t j = run; j < width && j < run + 8; ++j)
@@ -126,34 +126,45 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
              });
 }
 
-// The sink's share joins the total; lse in two numbers where it is asked for. What the outputs are divided by.
-REGARD_INLINE real close_row(const Problem& p, const Spot& s, int64_t i, double top, double total) {
-    if (total == 0) {  // no key was seen
-        if (p.lse) *p.lse.at<real>(s.batch, s.head, s.query + i) = -INFINITE;
-        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = 0;
-        return 1;
-    }
-    const double sink = p.sink ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
+// What a product of 1 adds to the score, where scores are left as products; and what that is in powers of two.
+REGARD_INLINE double unit_of(const Problem& p) { return p.moved() ? 1 : std::fabs(p.scale); }
+REGARD_INLINE real factor_of(const Problem& p) { return static_cast<real>(unit_of(p) * 1.4426950408889634074); }
+
+// Writes lse and rest of a row, where they are asked for. Its total, the sink's share included; 0 where it sees nothing.
+REGARD_INLINE double join_sink(const Problem& p, const Spot& s, int64_t i, double top, double total) {
+    const bool empty = total == 0;
+    const double sink = p.sink && !empty ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
     if (p.sink) total += std::exp(sink - top);
     if (p.lse) {
-        const double lse = std::isinf(total) ? sink : top + std::log(total);
+        const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
         *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
-        if (p.rest) *p.rest.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse - static_cast<real>(lse));
+        if (p.rest)
+            *p.rest.at<real>(s.batch, s.head, s.query + i) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
     }
-    return static_cast<real>(total) * static_cast<real>(1 - p.dropout);
+    return total;
+}
+
+REGARD_INLINE double write_lse(const Problem& p, const QueryBlock& b, const Spot& s, int64_t i) {
+    return join_sink(p, s, i, b.top[i / LANES][i % LANES] * unit_of(p), b.total[i / LANES][i % LANES]);
+}
+
+// What the outputs of a row are divided by: its total, and what dropout leaves.
+REGARD_INLINE real close_row(const Problem& p, const Spot& s, int64_t i, double top, double total) {
+    const double joined = join_sink(p, s, i, top, total);
+    return joined == 0 ? 1 : static_cast<real>(joined) * static_cast<real>(1 - p.dropout);
 }
 
 // One row's result; sum: one number every `step`.
 REGARD_APART void write_result(const Problem& p, int64_t batch, int64_t head, int64_t query, real top, real total, const real* sum,
                                int64_t step) {
-    const double unit = p.moved() ? 1 : std::fabs(p.scale);
+    const double unit = unit_of(p);
     Divide divide;
     divide.set(0, close_row(p, {batch, head, query, 1, 0, 0}, 0, top * unit, total));
     write_row(p.out, batch, head, query, 0, p.value_dim, [&](int64_t c) { return divide(sum[c * step], 0); });
 }
 
 REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
-    const double unit = p.moved() ? 1 : std::fabs(p.scale);
+    const double unit = unit_of(p);
     real top[BLOCK], total[BLOCK];
     Divide divide;
     for (int n = 0; n < VECTORS; ++n) store(top + n * LANES, b.top[n]), store(total + n * LANES, b.total[n]);
@@ -178,9 +189,10 @@ REGARD_APART void begin_rows(const Problem& p, QueryBlock& b, const Spot& s) {
         for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.query + n, -load(b.query + n));
 }
 
-// What one unit of a moved score, or of a product, is in powers of two.
-REGARD_INLINE real factor_of(const Problem& p) {
-    return static_cast<real>((p.moved() ? 1 : std::fabs(p.scale)) * 1.4426950408889634074);
+// A tile of what is to be exponentiated.
+REGARD_INLINE void score_tile(const Problem& p, QueryBlock& b, const Spot& s) {
+    product_tile(p, b, s);
+    move_tile(p, b, s);
 }
 
 // Products to weights, dropout included.
@@ -193,12 +205,12 @@ REGARD_INLINE void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     if (p.dropout) drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);
 }
 
-// each(tile) for the tiles of a block of rows in which anything is visible, their words set.
+// each(tile) for every tile of the keys [s.key, end) of which a row of the block sees any; b.words and b.partly say which.
 template <class Each>
-REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, Spot s, const Each& each) {
+REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, Spot s, int64_t end, const Each& each) {
     Walk walk(p.form(s.batch, s.head), s.query, s.queries, p.keys);
-    for (s.key = walk.next(0); s.key < p.keys; s.key = walk.next(s.key + KEYS)) {
-        s.keys = std::min<int64_t>(p.keys - s.key, KEYS);
+    for (s.key = walk.next(s.key); s.key < end; s.key = walk.next(s.key + KEYS)) {
+        s.keys = std::min<int64_t>(end - s.key, KEYS);
         const Seen seen = walk.look(s.key, s.keys, b.words);
         if (seen == Seen::nothing) continue;
         b.partly = seen == Seen::some;
@@ -208,7 +220,7 @@ REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, Spot s, const Each
 
 REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, const Spot& s) {
     begin_rows(p, b, s);
-    each_tile(p, b, s, [&](const Spot& tile) {
+    each_tile(p, b, s, p.keys, [&](const Spot& tile) {
         product_tile(p, b, tile);
         weigh_tile(p, b, tile);
         add_values(p, b, tile);

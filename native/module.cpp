@@ -1,6 +1,8 @@
 // The door from Python: a problem comes as the bytes of its struct, tensors as addresses that Python keeps alive.
 #include <nanobind/nanobind.h>
 
+#include <cstring>
+
 #include "call.hpp"
 #include "ceiling.hpp"
 #include "isa.hpp"
@@ -9,6 +11,15 @@
 namespace nb = nanobind;
 
 namespace {
+
+regard::Request asked(const nb::bytes& request, const nb::bytes& groupings) {
+    if (request.size() != sizeof(regard::Request)) throw nb::value_error("the request is not a native Request");
+    regard::Request asked;
+    std::memcpy(&asked, request.c_str(), sizeof asked);
+    asked.grouping_count = static_cast<int64_t>(groupings.size() / sizeof(regard::Grouping));
+    asked.groupings = reinterpret_cast<const regard::Grouping*>(groupings.c_str());
+    return asked;
+}
 
 class Engine {
    public:
@@ -19,11 +30,17 @@ class Engine {
     bool forward(const nb::bytes& ticket, const nb::bytes& forms) const { return run(kernels_->forward, ticket, forms); }
     bool backward(const nb::bytes& ticket, const nb::bytes& forms) const { return run(kernels_->backward, ticket, forms); }
 
+    bool statistics(const nb::bytes& ticket, const nb::bytes& forms, const nb::bytes& request, const nb::bytes& groupings) const {
+        return run(kernels_->statistics, ticket, forms, asked(request, groupings));
+    }
+
    private:
-    static bool run(const regard::Kernel& kernel, const nb::bytes& ticket, const nb::bytes& forms) {
+    template <class... Asked>
+    static bool run(const regard::Kernel<Asked...>& kernel, const nb::bytes& ticket, const nb::bytes& forms,
+                    const Asked&... asked) {
         const regard::Problem problem = regard::unpacked(ticket, forms);
         nb::gil_scoped_release released;
-        return kernel(problem);
+        return kernel(problem, asked...);
     }
     const regard::Kernels* kernels_;
 };
@@ -37,6 +54,7 @@ NB_MODULE(_native, m) {
         .def(nb::init<const char*>())
         .def_prop_ro("name", &Engine::name)
         .def("forward", &Engine::forward)
-        .def("backward", &Engine::backward);
+        .def("backward", &Engine::backward)
+        .def("statistics", &Engine::statistics);
     regard::bind_call(m);
 }

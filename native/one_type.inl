@@ -24,3 +24,4 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "pairs.hpp"
 #endif
 #include "engine.hpp"
+#include "statistics.hpp"

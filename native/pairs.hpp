@@ -183,7 +183,7 @@ REGARD_APART void partial_tile(const Problem& p, PairBlock& b, const PairedTile&
 
 REGARD_APART void attend_pairs(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) {
     begin_pairs(p, b, s);
-    each_tile(p, b.block, s, [&](const Spot& at) {
+    each_tile(p, b.block, s, p.keys, [&](const Spot& at) {
         const PairedTile tile(p, b, turned, at);
         if (b.block.partly || p.dropout || p.moved() || at.keys < KEYS)
             partial_tile(p, b, tile, at);

@@ -42,6 +42,7 @@ REGARD_INLINE vf magnitude(vf x) { return x < 0 ? -x : x; }
 
 constexpr real INFINITE = static_cast<real>(__builtin_inf());
 constexpr real LOWEST = SINGLE ? static_cast<real>(-3.4028234663852886e38) : static_cast<real>(-1.7976931348623157e308);
+constexpr real LEAST = SINGLE ? real(-127) : real(-1023);  // from here down, 2^x is exactly 0
 constexpr real LOG2E = static_cast<real>(1.4426950408889634074);
 
 // 2^x = 2^n · (1 + r · q(r)), |r| ≤ ½. float: a minimax polynomial; double: the series of 2^r, (ln 2)^k / k!.
@@ -52,7 +53,7 @@ struct Power {
 REGARD_INLINE Power power_of_two(vf x) {
     // 1.5 · 2^23 or 2^52 rounds what is added to it; the rest is the exponent of 1.
     constexpr real magic = SINGLE ? real(12582912 + 127) : real(6755399441055744 + 1023);
-    const vf least = splat(SINGLE ? real(-127) : real(-1023));
+    const vf least = splat(LEAST);
     constexpr double series[] = {1.36914888539041241e-12, 2.56784359934881958e-11, 4.44553827187081007e-10, 7.05491162080112088e-09,
                                  1.01780860092396960e-07, 1.32154867901443053e-06, 1.52527338040598377e-05, 1.54035303933816061e-04,
                                  1.33335581464284411e-03, 9.61812910762847688e-03, 5.55041086648215762e-02, 2.40226506959100694e-01,

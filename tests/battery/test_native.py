@@ -196,17 +196,24 @@ def test_the_same_bits_for_any_threads_and_any_other_rows():
     assert torch.equal(alone, one[0][1:, :2])
 
 
-@pytest.mark.parametrize("isa", ["avx512", "avx2", "baseline"])
-def test_every_instruction_set(isa):
-    """In a process of its own, for the set is chosen once."""
+ISAS = ["avx512", "avx2", "baseline"]
+
+
+def passes_under(isa: str, file: str, chosen: str) -> None:
+    """Those tests of a file pass with the kernels of one instruction set, which is chosen once a process."""
     asking = f"import torch; from regard import _native; _native.Engine('{isa}')"
     there = subprocess.run([sys.executable, "-c", asking], capture_output=True, check=False)
     if there.returncode:
         pytest.skip(f"this processor does not run {isa}")
-    chosen = "test_dims or test_lengths or test_patterns_over_many_blocks or same_bits or rows_of_nothing"
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", __file__, "-k", chosen]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", file, "-k", chosen]
     done = subprocess.run(command, env={**os.environ, native.ISA: isa}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_instruction_set(isa):
+    chosen = "test_dims or test_lengths or test_patterns_over_many_blocks or same_bits or rows_of_nothing"
+    passes_under(isa, __file__, chosen)
 
 
 def test_an_unknown_instruction_set_is_a_reason():
