@@ -12,6 +12,9 @@ from regard.bench.quiet import BusyError, Reading, disturbed, reading
 
 __all__ = ["Effort", "Rounds", "Spread", "rounds"]
 
+WORST = 3
+"""Before so many disturbed rounds in a row nobody gives up, however long they last."""
+
 
 @dataclass(frozen=True)
 class Effort:
@@ -22,7 +25,7 @@ class Effort:
         most: and at most.
         seconds: after which no further round begins, once there are enough.
         block: seconds for which a competitor is called again and again in a round.
-        patience: disturbed rounds for each one wanted, before giving up.
+        patience: seconds without a quiet round, and at least three rounds, before giving up.
         keep: whether disturbed rounds are kept all the same.
     """
 
@@ -30,7 +33,7 @@ class Effort:
     most: int = 41
     seconds: float = 8.0
     block: float = 0.04
-    patience: int = 4
+    patience: float = 60.0
     keep: bool = False
 
 
@@ -84,7 +87,8 @@ def rounds(calls: Mapping[str, Callable[[], Any]], effort: Effort, read: Callabl
     """
     counts = {name: _count(call, effort.block) for name, call in calls.items()}
     names, kept, thrown = list(calls), {name: list[float]() for name in calls}, 0
-    began = time.perf_counter()
+    began = quiet = time.perf_counter()
+    in_a_row = 0
     while (done := len(kept[names[0]])) < effort.most:
         if done >= effort.least and time.perf_counter() - began > effort.seconds:
             break
@@ -92,20 +96,22 @@ def rounds(calls: Mapping[str, Callable[[], Any]], effort: Effort, read: Callabl
         before = read()
         times = {name: _seconds(calls[name], counts[name]) for name in names[turn:] + names[:turn]}
         if disturbed(before, read()):
-            thrown += 1
-            _give_up(thrown, effort)
+            thrown, in_a_row = thrown + 1, in_a_row + 1
             if not effort.keep:
+                _give_up(in_a_row, time.perf_counter() - quiet, effort)
                 continue
+        quiet, in_a_row = time.perf_counter(), 0
         for name, seconds in times.items():
             kept[name].append(seconds)
     return Rounds(kept, thrown)
 
 
-def _give_up(thrown: int, effort: Effort) -> None:
-    if not effort.keep and thrown > effort.patience * effort.least:
+def _give_up(in_a_row: int, seconds: float, effort: Effort) -> None:
+    if in_a_row >= WORST and seconds > effort.patience:
         raise BusyError(
-            f"{thrown} rounds were disturbed by other processes: the machine is not quiet. End what else runs on it "
-            "(`top` shows it), or measure all the same with --busy, whose numbers are marked as unfit to be quoted"
+            f"no quiet round for {seconds:.0f} s, {in_a_row} in a row were disturbed by other processes: end what else "
+            "runs on the machine (`top` shows it), or measure all the same with --busy, whose numbers are marked as "
+            "unfit to be quoted"
         )
 
 
