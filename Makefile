@@ -21,7 +21,7 @@ BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test battery bench check format clean
+.PHONY: help demo test battery bench check sanitize neon format clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,12 @@ check: $(STAMPS)/dev  ## style, types, who imports whom, public names
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_names.py
+
+sanitize:  ## the kernels without Python under AddressSanitizer, UBSan and ThreadSanitizer: needs only g++
+	@$(MAKE) --no-print-directory -C native/driver address thread
+
+neon:  ## the kernels for 64-bit ARM, built by a cross compiler and run by qemu: g++-aarch64-linux-gnu, qemu-user
+	@$(MAKE) --no-print-directory -C native/driver neon
 
 format: $(STAMPS)/dev  ## put the source into the one style
 	$(BIN)/ruff check --fix .

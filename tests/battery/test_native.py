@@ -196,7 +196,7 @@ def test_the_same_bits_for_any_threads_and_any_other_rows():
     assert torch.equal(alone, one[0][1:, :2])
 
 
-ISAS = ["avx512", "avx2", "baseline"]
+ISAS = ["avx512bf16", "avx512", "avx2", "baseline"]
 
 
 def passes_under(isa: str, file: str, chosen: str) -> None:

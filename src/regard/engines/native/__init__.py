@@ -26,7 +26,7 @@ __all__ = ["compute", "gradient", "prepare", "refusal", "sizes"]
 
 DIMS = 512
 ISA = "REGARD_ISA"
-"""Environment variable that names one instruction set (avx512, avx2, baseline) in place of the widest."""
+"""Environment variable that names one instruction set (amx, avx512bf16, avx512, avx2, neon, baseline) in place of the widest."""
 
 _forked = False
 
