@@ -185,16 +185,16 @@ REGARD_APART void write_keys(const real* sum, const Array& grad, int64_t batch, 
 // Whether a pair may be hidden.
 static bool hides(const Problem& p) { return p.forms || p.bias; }
 
-// Brings a block of keys into the lanes: whether all its numbers are finite.
+// Brings a block of keys into the lanes: whether all its numbers are tame.
 REGARD_APART bool begin_keys(const Problem& p, KeyBlock& b, const Spot& s) {
     const int64_t kv_head = s.head / p.group();
     const Rows key = rows_of(p.key, s.batch, kv_head, s.key, s.keys, p.dim, b.key_room);
-    bool fine = !hides(p) || finite(key, s.keys, p.dim);
+    bool fine = !hides(p) || tame(key, s.keys, p.dim);
     to_lanes(key, s.keys, p.dim, b.key_lanes);
     to_rows(key, s.keys, p.dim, b.width, b.key_rows);
     for (int64_t n = s.keys * b.width; n < BLOCK * b.width; ++n) b.key_rows[n] = 0;
     const Rows value = rows_of(p.value, s.batch, kv_head, s.key, s.keys, p.value_dim, b.key_room);
-    fine = fine && (!hides(p) || finite(value, s.keys, p.value_dim));
+    fine = fine && (!hides(p) || tame(value, s.keys, p.value_dim));
     to_lanes(value, s.keys, p.value_dim, b.value_lanes);
     for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.key_sum + n, vf{});
     for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.value_sum + n, vf{});
@@ -269,7 +269,7 @@ struct Shares {
     }
 };
 
-// One run of keys of one key head: whether all numbers are finite.
+// One run of keys of one key head: whether all numbers are tame.
 static bool differentiate_part(const Problem& p, KeyBlock& b, const Reach& reaches, Shares& shares, int64_t kv_head,
                                int64_t part) {
     const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
@@ -313,12 +313,12 @@ static bool shared(const Problem& p) {
     return to && ((p.batch > 1 && !to.batch) || (p.heads > 1 && !to.head));
 }
 
-static bool finite_query(const Problem& p, int64_t n, real* room) {
+static bool tame_row(const Problem& p, const Array& a, int64_t n, int64_t columns, real* room) {
     const int64_t head = n / p.queries;
-    return finite(rows_of(p.query, head / p.heads, head % p.heads, n % p.queries, 1, p.dim, room), 1, p.dim);
+    return tame(rows_of(a, head / p.heads, head % p.heads, n % p.queries, 1, columns, room), 1, columns);
 }
 
-// False where a hidden pair may have met NaN or ∞: then the gradients are not to be used.
+// False where a hidden pair may have met NaN or ∞, or a product that is: then the gradients are not to be used.
 bool backward(const Problem& p) {
     const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
     const Reach reaches = reach_all(p);
@@ -330,7 +330,7 @@ bool backward(const Problem& p) {
         real* room = memory.take(2 * p.value_dim + p.dim);
         team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
             shares.delta[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
-            fine = fine && shares.delta[n] - shares.delta[n] == 0 && (!hides(p) || finite_query(p, n, room));
+            fine = fine && shares.delta[n] - shares.delta[n] == 0 && (!hides(p) || (tame_row(p, p.query, n, p.dim, room) && tame_row(p, p.out_grad, n, p.value_dim, room)));
         });
         team.dynamic(kv_heads / together * shares.parts, [&](int64_t item) {
             for (int64_t n = 0; n < together; ++n)

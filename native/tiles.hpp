@@ -166,3 +166,13 @@ REGARD_APART bool finite(const Rows& from, int64_t rows, int64_t columns) {
         for (int64_t c = 0; c < columns; ++c) sum += 0 * from.data[r * from.row + c * from.column];
     return sum == 0;
 }
+
+// Whether no product of a block's vectors with others of its kind can leave the finite numbers: then hidden pairs stay 0
+// whatever they are multiplied with.
+REGARD_APART bool tame(const Rows& from, int64_t rows, int64_t columns) {
+    constexpr real most = static_cast<real>(SINGLE ? 0x1p58 : 0x1p500);
+    bool all = true;
+    for (int64_t r = 0; r < rows; ++r)
+        for (int64_t c = 0; c < columns; ++c) all &= std::fabs(from.data[r * from.row + c * from.column]) <= most;
+    return all;
+}
