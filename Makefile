@@ -21,7 +21,7 @@ BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test battery bench check sanitize neon format clean
+.PHONY: help demo test battery bench check sanitize neon fuzz format clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ sanitize:  ## the kernels without Python under AddressSanitizer, UBSan and Threa
 
 neon:  ## the kernels for 64-bit ARM, built by a cross compiler and run by qemu: g++-aarch64-linux-gnu, qemu-user
 	@$(MAKE) --no-print-directory -C native/driver neon
+
+fuzz: $(STAMPS)/dev  ## search for inputs that go wrong, for 10 minutes (ARGS="--minutes 60")
+	@$(BIN)/python tests/fuzz/search.py $(or $(ARGS),--minutes 10)
 
 format: $(STAMPS)/dev  ## put the source into the one style
 	$(BIN)/ruff check --fix .

@@ -144,13 +144,13 @@ def weights(
 
     Returns: `[..., heads, rows, keys]` in float64 for float64 inputs, else float32.
     """
-    whole = pose(query, key, None, rule, query_start=query_start, key_start=key_start, seed=seed)
+    whole = pose(query, key, key, rule, query_start=query_start, key_start=key_start, seed=seed)
     first = torch.tensor(whole.extent.query_start)
     first = first.reshape(whole.extent.batch) if first.numel() > 1 else first
     made = []
     for low, high in _runs(rows, whole.queries):
         some = query[..., low:high, :]
-        problem = pose(some, key, None, rule, query_start=first + low, key_start=key_start, seed=whole.seed)
+        problem = pose(some, key, key, rule, query_start=first + low, key_start=key_start, seed=whole.seed)
         with settled(query.device):
             made.append(problem.shaped(tiled.weights(problem)))
     return torch.cat(made, -2)

@@ -136,7 +136,7 @@ class Problem:
 def pose(
     query: Tensor,
     key: Tensor,
-    value: Tensor | None,
+    value: Tensor,
     rule: Rule | Term | None,
     *,
     query_start: int | Tensor | None = None,
@@ -147,7 +147,7 @@ def pose(
 ) -> Problem:
     """Check everything once; all errors of the inputs are raised here."""
     said = as_rule(rule)
-    query, key, value = admit("query", query), admit("key", key), key if value is None else admit("value", value)
+    query, key, value = admit("query", query), admit("key", key), admit("value", value)
     query, key, value = alike(query, key, value)
     lead, batch = _check_shapes(query, key, value)
     query, key, value = (batched(t, batch, 3) for t in (query, key, value))

@@ -30,6 +30,8 @@ __all__ = [
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
+FARTHEST = 2**40
+"""The farthest that positions may begin from 0: their products must fit into 64 bits."""
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -106,7 +108,15 @@ def batched(tensor: Tensor, batch: tuple[int, ...], last: int) -> Tensor:
 
 
 def starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int, ...]:
-    """An int, or integers per batch entry, as one number or one a batch entry."""
+    """An int, or integers per batch entry, as one number or one a batch entry; none beyond what positions can be."""
+    found = _starts(name, start, batch)
+    far = [value for value in found if abs(value) > FARTHEST]
+    if far:
+        raise InputError(f"{name} must lie between -2**40 and 2**40, got {far[0]}")
+    return found
+
+
+def _starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(start, Tensor):
         if isinstance(start, bool) or not hasattr(start, "__index__"):
             raise InputError(f"{name} must be an int or an integer tensor per batch entry, got {type(start).__name__}")

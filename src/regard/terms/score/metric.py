@@ -40,12 +40,11 @@ class Gaussian(Score):
 
     def pairs(self, query: Tensor, key: Tensor, over: Pairs) -> Tensor:
         # Any common shift leaves the distance as it is; the middle of the keys keeps the squares small.
-        group = query.shape[1] // key.shape[1]
         if key.shape[2]:
             middle = torch.where(key.isfinite(), key, 0).detach().mean(2, keepdim=True)
-            query, key = query - middle.repeat_interleave(group, 1), key - middle
-        far = (key * key).sum(-1).repeat_interleave(group, 1)[..., None, :]
-        distance = (query * query).sum(-1, keepdim=True) + far - 2 * over.dot(query, key)
+            query, key = query - middle.repeat_interleave(query.shape[1] // key.shape[1], 1), key - middle
+        squares = over.add((query * query).sum(-1, keepdim=True), (key * key).sum(-1, keepdim=True)).squeeze(-1)
+        distance = squares - 2 * over.dot(query, key)
         return distance / (-2 * over_pairs(self.sigma) ** 2)
 
     def check(self, dim: int, key_dim: int, heads: int) -> None:
