@@ -26,7 +26,7 @@ __all__ = ["compute", "gradient", "prepare", "refusal", "sizes"]
 
 DIMS = 512
 ISA = "REGARD_ISA"
-"""Environment variable for one instruction set in place of the widest: amx, avx512bf16, avx512, avx2, neon, baseline."""
+"""Environment variable: one instruction set in place of the widest: amx, avx512bf16, avx512, avx2, neon, baseline."""
 
 _forked = False
 
