@@ -1,10 +1,11 @@
 // The entries: each problem, or each key head of it, to the kernels that suit it.
 
-static bool blocks_forward(const Problem& p, const Choice& choice) {
+static void blocks_forward(const Problem& p, const Choice& choice) {
+    if (choice.all_by_rows()) return;
 #ifdef REGARD_PAIRS_HERE
-    if (takes_pairs(p)) return pairs_forward(p, choice);
+    if (takes_pairs(p)) return void(pairs_forward(p, choice));
 #endif
-    return tiles_forward(p, choice);
+    tiles_forward(p, choice);
 }
 
 bool forward(const Problem& p) {
@@ -13,7 +14,7 @@ bool forward(const Problem& p) {
         return true;
     }
     const Choice choice(p);
-    if (!choice.all_by_rows()) blocks_forward(p, choice);
+    blocks_forward(p, packs(p) ? packed_forward(p, choice, blocks_forward) : choice);
     if (choice.any_by_rows()) rows_forward(p, choice);
     return true;
 }

@@ -22,11 +22,12 @@ REGARD_INLINE vh load_shorts(const uint16_t* p, int64_t count) {
     return x;
 }
 
-// 16-bit numbers, by the instructions for them where there are any: the compiler's own conversion took four in place of one.
+// 16-bit numbers, by the instructions for them where there are any: the compiler's own conversion took four for one.
 REGARD_INLINE vf widen_brain(vh x) {
     vf wide{};
 #if REGARD_BYTES == 64
-    const __m512i found = _mm512_maskz_slli_epi32(0xFFFF, _mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<const __m256i_u&>(x)), 16);
+    const __m512i low = _mm512_maskz_cvtepu16_epi32(0xFFFF, reinterpret_cast<const __m256i_u&>(x));
+    const __m512i found = _mm512_maskz_slli_epi32(0xFFFF, low, 16);
     memcpy(&wide, &found, sizeof wide);
 #elif REGARD_BYTES == 32
     const __m256i found = _mm256_slli_epi32(_mm256_cvtepu16_epi32(reinterpret_cast<const __m128i_u&>(x)), 16);
@@ -76,8 +77,8 @@ REGARD_INLINE int64_t bytes_of(Kind kind) { return kind == Kind::float64 ? 8 : k
 
 // Rows `row[0]` … of one head; those whose columns lie apart are copied to `room` [BLOCK][columns] first. Pointers up to
 // the next multiple of the lanes repeat the last.
-REGARD_APART void find_lines(const Array& a, int64_t batch, int64_t head, const int64_t* row, int64_t count, int64_t columns,
-                             real* room, Lines& lines) {
+REGARD_APART void find_lines(const Array& a, int64_t batch, int64_t head, const int64_t* row, int64_t count,
+                             int64_t columns, real* room, Lines& lines) {
     const bool apart = a.column != 1 && columns > 1;
     lines.kind = apart ? (SINGLE ? Kind::float32 : Kind::float64) : a.kind;
     const char* base = static_cast<const char*>(a.data);
@@ -95,10 +96,14 @@ REGARD_APART void find_lines(const Array& a, int64_t batch, int64_t head, const 
 
 REGARD_INLINE int64_t lines_room(const Array& a, int64_t columns) { return a.column != 1 ? BLOCK * columns : 0; }
 
-// Asks for a line that will be read `ahead` bytes further on.
-REGARD_INLINE void ask(const void* line, int64_t ahead, int64_t bytes) {
-    const char* at = reinterpret_cast<const char*>(reinterpret_cast<uintptr_t>(line) + ahead);
-    for (int64_t n = 0; n < bytes; n += 64) __builtin_prefetch(at + n, 0, 2);
+// Asks for what will be read `ahead` bytes further on.
+REGARD_INLINE void ask(const void* at, int64_t ahead) {
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<uintptr_t>(at) + ahead), 0, 2);
+}
+
+// A whole line of a tensor.
+REGARD_INLINE void ask_all(const void* line, int64_t bytes) {
+    for (int64_t n = 0; n < bytes; n += 64) ask(line, n);
 }
 
 constexpr int REGISTERS = REGARD_BYTES == 64 ? 16 : 8;  // for sums; as many are left for what is multiplied
@@ -131,7 +136,8 @@ REGARD_INLINE vf across(vf x, const Join& join) {
 
 // x[r · STEP + j]: lane by lane, row r · line j.
 template <class Numbers, int ROWS, int LINES>
-REGARD_INLINE void products_by_lane(const real* rows, int64_t width, int64_t dim, const void* const* at, vf* x, int step) {
+REGARD_INLINE void products_by_lane(const real* rows, int64_t width, int64_t dim, const void* const* at, int64_t ahead,
+                                    vf* x, int step) {
     using Number = typename Numbers::type;
     vf acc[ROWS][LINES] = {};
     const Number* line[LINES];
@@ -140,6 +146,8 @@ REGARD_INLINE void products_by_lane(const real* rows, int64_t width, int64_t dim
         vf right[LINES];
 #pragma GCC unroll 8
         for (int j = 0; j < LINES; ++j) right[j] = read(line[j] + c);
+        if (ahead && c * sizeof(Number) % 64 == 0)  // one by one between the products: a burst of them would wait
+            for (int j = 0; j < LINES; ++j) ask(line[j] + c, ahead);
 #pragma GCC unroll 8
         for (int r = 0; r < ROWS; ++r) {
             const vf left = load(rows + r * width + c);
@@ -158,24 +166,24 @@ REGARD_INLINE void products_by_lane(const real* rows, int64_t width, int64_t dim
 
 // tile[r][j] = row r · line j for ROWS rows [width] and the lines up to a multiple of the lanes.
 template <class Numbers, int ROWS>
-REGARD_APART void products(const real* rows, int64_t width, int64_t dim, const Lines& lines, int64_t count, int64_t ahead,
-                           real* tile) {
+REGARD_APART void products(const real* rows, int64_t width, int64_t dim, const Lines& lines, int64_t count,
+                           int64_t ahead, real* tile) {
     constexpr int STEP = LANES / ROWS, LINES = STEP < 4 ? STEP : 4;
     for (int64_t j = 0; j < count; j += STEP) {
         vf x[LANES];
         for (int n = 0; n < STEP; n += LINES) {
-            products_by_lane<Numbers, ROWS, LINES>(rows, width, dim, lines.at + j + n, x + n, STEP);
-            for (int m = 0; ahead && m < LINES; ++m) ask(lines.at[j + n + m], ahead, dim * sizeof(typename Numbers::type));
+            products_by_lane<Numbers, ROWS, LINES>(rows, width, dim, lines.at + j + n, ahead, x + n, STEP);
         }
         const vf sums = sum_each<LANES / 2>(x);
-        for (int r = 0; r < ROWS; ++r) memcpy(tile + r * BLOCK + j, reinterpret_cast<const real*>(&sums) + r * STEP, STEP * sizeof(real));
+        const real* each = reinterpret_cast<const real*>(&sums);
+        for (int r = 0; r < ROWS; ++r) memcpy(tile + r * BLOCK + j, each + r * STEP, STEP * sizeof(real));
     }
 }
 
 // sum[r] = sum[r] · shrink[r] + Σ_j weight[r][j] · line_j for VECTORS vectors from component c.
 template <class Numbers, int ROWS, int VECTORS, class Read>
-REGARD_INLINE void sum_strip(const real* weight, const Lines& lines, int64_t count, int64_t c, const real* shrink, real* sum,
-                             int64_t width, const Read& read) {
+REGARD_INLINE void sum_strip(const real* weight, const Lines& lines, int64_t count, int64_t c, const real* shrink,
+                             real* sum, int64_t width, const Read& read) {
     vf acc[ROWS][VECTORS] = {};
     for (int64_t j = 0; j < count; ++j) {
         const auto* line = static_cast<const typename Numbers::type*>(lines.at[j]) + c;
@@ -205,7 +213,7 @@ REGARD_INLINE void sum_strips(const real* weight, const Lines& lines, int64_t co
     using Number = typename Numbers::type;
     for (; c + VECTORS * LANES <= dim; c += VECTORS * LANES)
         sum_strip<Numbers, ROWS, VECTORS>(weight, lines, count, c, shrink, sum, width, [&](const Number* p, int64_t) {
-            if (ahead) ask(p, ahead, 1);
+            if (ahead && reinterpret_cast<uintptr_t>(p) % 64 < LANES * sizeof(Number)) ask(p, ahead);
             return Numbers::whole(p);
         });
     if constexpr (VECTORS > 1)
@@ -216,8 +224,8 @@ REGARD_INLINE void sum_strips(const real* weight, const Lines& lines, int64_t co
 }
 
 template <class Numbers, int ROWS>
-REGARD_APART void sums(const real* weight, const Lines& lines, int64_t count, int64_t dim, const real* shrink, real* sum,
-                       int64_t width, int64_t ahead) {
+REGARD_APART void sums(const real* weight, const Lines& lines, int64_t count, int64_t dim, const real* shrink,
+                       real* sum, int64_t width, int64_t ahead) {
     constexpr int VECTORS = REGISTERS / ROWS < 8 ? REGISTERS / ROWS : 8;
     sum_strips<Numbers, ROWS, VECTORS>(weight, lines, count, 0, dim, shrink, sum, width, ahead);
 }
@@ -232,24 +240,25 @@ REGARD_INLINE void by_team(int64_t rows, const Run& run) {
     for (; r < rows; ++r) run(r, std::integral_constant<int, 1>());
 }
 
-// tile[r][j] = row r · line j. rows: [rows][width], 0 after `dim`. ahead: bytes from a line to one that comes soon, or 0.
-static void multiply_lines(const real* rows, int64_t count_rows, int64_t width, int64_t dim, const Lines& lines, int64_t count,
-                           int64_t ahead, real* tile) {
+// tile[r][j] = row r · line j. rows: [rows][width], 0 after `dim`. ahead: bytes from a line
+// to one that comes soon, or 0.
+static void multiply_lines(const real* rows, int64_t count_rows, int64_t width, int64_t dim, const Lines& lines,
+                           int64_t count, int64_t ahead, real* tile) {
     by_kind(lines.kind, [&](auto numbers) {
         by_team(count_rows, [&](int64_t r, auto team) {
-            products<decltype(numbers), decltype(team)::value>(rows + r * width, width, dim, lines, count, r ? 0 : ahead,
-                                                               tile + r * BLOCK);
+            products<decltype(numbers), decltype(team)::value>(
+                rows + r * width, width, dim, lines, count, r ? 0 : ahead, tile + r * BLOCK);
         });
     });
 }
 
 // sum[r] = sum[r] · shrink[r] + Σ_j weight[r][j] · line_j. sum: [rows][width].
-static void add_lines(const real* weight, int64_t rows, const Lines& lines, int64_t count, int64_t dim, const real* shrink,
-                      real* sum, int64_t width, int64_t ahead) {
+static void add_lines(const real* weight, int64_t rows, const Lines& lines, int64_t count, int64_t dim,
+                      const real* shrink, real* sum, int64_t width, int64_t ahead) {
     by_kind(lines.kind, [&](auto numbers) {
         by_team(rows, [&](int64_t r, auto team) {
-            sums<decltype(numbers), decltype(team)::value>(weight + r * BLOCK, lines, count, dim, shrink + r, sum + r * width,
-                                                           width, r ? 0 : ahead);
+            sums<decltype(numbers), decltype(team)::value>(
+                weight + r * BLOCK, lines, count, dim, shrink + r, sum + r * width, width, r ? 0 : ahead);
         });
     });
 }

@@ -23,5 +23,6 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "pairs_unit.hpp"
 #include "pairs.hpp"
 #endif
+#include "packed.hpp"
 #include "engine.hpp"
 #include "statistics.hpp"

@@ -20,8 +20,8 @@ struct RowBlock {
 };
 
 static int64_t row_block_numbers(const Problem& p, int64_t rows) {
-    return rows * (lanes_up(p.dim) + lanes_up(p.value_dim) + 2 * BLOCK) + 3 * lanes_up(rows) + lines_room(p.key, p.dim) +
-           lines_room(p.value, p.value_dim) + 10 * LANES;
+    return rows * (lanes_up(p.dim) + lanes_up(p.value_dim) + 2 * BLOCK) + 3 * lanes_up(rows) +
+           lines_room(p.key, p.dim) + lines_room(p.value, p.value_dim) + 10 * LANES;
 }
 
 static RowBlock take_row_block(const Problem& p, int64_t rows, Scratch& memory) {
@@ -35,13 +35,15 @@ static RowBlock take_row_block(const Problem& p, int64_t rows, Scratch& memory) 
 }
 
 // One row as reals [width], 0 after its end.
-REGARD_APART void pack_row(const Array& a, int64_t batch, int64_t head, int64_t row, int64_t columns, bool negate, real* packed) {
+REGARD_APART void pack_row(const Array& a, int64_t batch, int64_t head, int64_t row, int64_t columns, bool negate,
+                           real* packed) {
     const Rows from = rows_of(a, batch, head, row, 1, columns, packed);
     for (int64_t c = 0; c < columns; ++c) packed[c] = negate ? -from.data[c * from.column] : from.data[c * from.column];
     for (int64_t c = columns; c < lanes_up(columns); ++c) packed[c] = 0;
 }
 
-static bool negated(const Problem& p) { return p.scale < 0 && !p.moved(); }  // the greatest product must be the greatest score
+// The greatest product must be the greatest score.
+static bool negated(const Problem& p) { return p.scale < 0 && !p.moved(); }
 
 static void start_rows(const Problem& p, RowBlock& b, const Block& at) {
     const bool softmax = p.normalize == Normalize::softmax;
@@ -69,7 +71,8 @@ REGARD_INLINE int64_t table_zero_of(const Problem& p, int64_t batch, int64_t que
 }
 
 // The bias of the listed keys for one row, 0 in the lanes after them.
-REGARD_APART void bias_of_row(const Problem& p, int64_t batch, int64_t head, int64_t query, const Listed& list, real* bias) {
+REGARD_APART void bias_of_row(const Problem& p, int64_t batch, int64_t head, int64_t query, const Listed& list,
+                              real* bias) {
     std::fill_n(bias, BLOCK, real(0));
     if (p.bias.table) {
         const real* table = p.bias.table.at<const real>(0, head, 0) + table_zero_of(p, batch, query);
@@ -85,7 +88,8 @@ REGARD_APART void bias_of_row(const Problem& p, int64_t batch, int64_t head, int
     }
     if (p.bias.edges) {
         const real* edges = p.bias.edges.at<const real>(batch, head, 0);
-        edges_among(p, batch, query, list, [&](int64_t edge, int64_t j) { bias[j] += edges[edge * p.bias.edges.column]; });
+        const int64_t step = p.bias.edges.column;
+        edges_among(p, batch, query, list, [&](int64_t edge, int64_t j) { bias[j] += edges[edge * step]; });
     }
 }
 
@@ -123,7 +127,8 @@ static bool score_rows(const Problem& p, RowBlock& b, const Block& at, int64_t f
     return hidden;
 }
 
-static void weigh_rows(const Problem& p, RowBlock& b, const Block& at, int64_t first, int64_t rows, const Listed& list) {
+static void weigh_rows(const Problem& p, RowBlock& b, const Block& at, int64_t first, int64_t rows,
+                       const Listed& list) {
     for (int64_t r = first; r < first + rows; ++r) {
         real* score = b.score + r * BLOCK;
         if (p.normalize == Normalize::softmax)
@@ -146,8 +151,8 @@ static Listed shown_of(const Listed& list, const real* bias) {
 }
 
 // Rows `first` … meet keys that all of them see. ahead: how many keys on those are that will be wanted next, or 0.
-static void attend_listed(const Problem& p, RowBlock& b, const Block& at, int64_t first, int64_t rows, const Listed& list,
-                          int64_t ahead) {
+static void attend_listed(const Problem& p, RowBlock& b, const Block& at, int64_t first, int64_t rows,
+                          const Listed& list, int64_t ahead) {
     if (!list.count) return;
     const int64_t kv_head = at.head / p.group();
     find_lines(p.key, at.batch, kv_head, list.key, list.count, p.dim, b.key_room, b.keys);
@@ -158,6 +163,6 @@ static void attend_listed(const Problem& p, RowBlock& b, const Block& at, int64_
         return;
     }
     weigh_rows(p, b, at, first, rows, list);
-    add_lines(b.score + first * BLOCK, rows, b.values, list.count, p.value_dim, b.shrink + first, b.sum + first * b.value_width,
-              b.value_width, ahead * p.value.row * bytes_of(p.value.kind));
+    add_lines(b.score + first * BLOCK, rows, b.values, list.count, p.value_dim, b.shrink + first,
+              b.sum + first * b.value_width, b.value_width, ahead * p.value.row * bytes_of(p.value.kind));
 }

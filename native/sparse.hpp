@@ -10,7 +10,7 @@ static void ask_for_row(const Problem& p, const Form* form, int64_t batch, int64
     for (int64_t j = 0; j < list.count; ++j)
         for (const Array* a : {&p.key, &p.value}) {
             const char* line = static_cast<const char*>(a->data) + a->offset(batch, kv_head, list.key[j]) * bytes_of(a->kind);
-            ask(line, 0, (a == &p.key ? p.dim : p.value_dim) * bytes_of(a->kind));
+            ask_all(line, (a == &p.key ? p.dim : p.value_dim) * bytes_of(a->kind));
         }
 }
 

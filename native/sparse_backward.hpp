@@ -130,7 +130,7 @@ static void add_key(const Problem& p, KeySums& s, const Graph& graph, int64_t ba
         if (!count) continue;
         find_lines(p.query, batch, head, row, count, p.dim, s.query_room, s.queries);
         find_lines(p.out_grad, batch, head, row, count, p.value_dim, s.grad_room, s.grads);
-        for (int64_t j = 0; j < count; ++j) ask(s.grads.at[j], 0, p.value_dim * bytes_of(s.grads.kind));
+        for (int64_t j = 0; j < count; ++j) ask_all(s.grads.at[j], p.value_dim * bytes_of(s.grads.kind));
         add_lines(slope, 1, s.queries, count, p.dim, &one, s.key, lanes_up(p.dim), 0);
         add_lines(weight, 1, s.grads, count, p.value_dim, &one, s.value, lanes_up(p.value_dim), 0);
     }
