@@ -4,6 +4,7 @@
 PYTHON ?= $(shell command -v python3 || command -v python3.11)
 SENTENCE ?= The animal didn't cross the street because it was too tired.
 ARGS ?=
+MINUTES ?= 10
 export SENTENCE := $(value SENTENCE)
 
 VENV := .venv
@@ -21,7 +22,7 @@ BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test battery bench check sanitize neon fuzz format clean
+.PHONY: help demo test battery bench check fuzz sanitize valgrind neon format clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,21 +39,24 @@ battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full prod
 bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this machine: long, and nothing else may run (ARGS="--quick")
 	@$(BIN)/regard bench $(or $(ARGS),--save benchmarks)
 
+fuzz: $(STAMPS)/dev  ## search for inputs that go wrong (MINUTES=10, ARGS="--seed 7", ARGS="--again build/fuzz/7.json")
+	@$(BIN)/python tests/fuzz/search.py --minutes $(MINUTES) $(ARGS)
+
+sanitize:  ## the kernels without Python: plain, under AddressSanitizer and UBSan, under ThreadSanitizer (needs g++ alone)
+	@$(MAKE) --no-print-directory -C native/driver plain address thread ARGS="$(ARGS)"
+
+valgrind:  ## the kernels without Python, small cases under valgrind
+	@$(MAKE) --no-print-directory -C native/driver valgrind ARGS="$(ARGS)"
+
+neon:  ## the kernels for ARM, built by g++-aarch64-linux-gnu and run by qemu-user
+	@$(MAKE) --no-print-directory -C native/driver neon ARGS="$(ARGS)"
+
 check: $(STAMPS)/dev  ## style, types, who imports whom, public names
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_names.py
-
-sanitize:  ## the kernels without Python under AddressSanitizer, UBSan and ThreadSanitizer: needs only g++
-	@$(MAKE) --no-print-directory -C native/driver address thread
-
-neon:  ## the kernels for 64-bit ARM, built by a cross compiler and run by qemu: g++-aarch64-linux-gnu, qemu-user
-	@$(MAKE) --no-print-directory -C native/driver neon
-
-fuzz: $(STAMPS)/dev  ## search for inputs that go wrong, for 10 minutes (ARGS="--minutes 60")
-	@$(BIN)/python tests/fuzz/search.py $(or $(ARGS),--minutes 10)
 
 format: $(STAMPS)/dev  ## put the source into the one style
 	$(BIN)/ruff check --fix .

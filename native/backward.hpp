@@ -332,7 +332,8 @@ static bool tiles_backward(const Problem& p, const Choice& choice) {
             if (choice.by_rows(n / p.queries / p.group())) return;
             shares.delta[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
             fine = fine && shares.delta[n] - shares.delta[n] == 0;
-            if (hides(p)) fine = fine && tame_row(p, p.query, n, p.dim, room) && tame_row(p, p.out_grad, n, p.value_dim, room);
+            if (hides(p))
+                fine = fine && tame_row(p, p.query, n, p.dim, room) && tame_row(p, p.out_grad, n, p.value_dim, room);
         });
         team.dynamic(kv_heads / together * shares.parts, [&](int64_t item) {
             for (int64_t n = 0; n < together; ++n) {

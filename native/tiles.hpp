@@ -224,8 +224,14 @@ REGARD_APART bool finite(const Rows& from, int64_t rows, int64_t columns) {
 // whatever they are multiplied with.
 REGARD_APART bool tame(const Rows& from, int64_t rows, int64_t columns) {
     constexpr real most = static_cast<real>(SINGLE ? 0x1p58 : 0x1p500);
+    const int64_t whole = from.column == 1 ? columns / LANES * LANES : 0;
+    vi lanes = ~vi{};
     bool all = true;
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < columns; ++c) all &= std::fabs(from.data[r * from.row + c * from.column]) <= most;
+    for (int64_t r = 0; r < rows; ++r) {
+        const real* row = from.data + r * from.row;
+        for (int64_t c = 0; c < whole; c += LANES) lanes &= magnitude(load(row + c)) <= most;
+        for (int64_t c = whole; c < columns; ++c) all &= std::fabs(row[c * from.column]) <= most;
+    }
+    for (int n = 0; n < LANES; ++n) all &= lanes[n] != 0;
     return all;
 }

@@ -220,6 +220,36 @@ def test_nan_reaches_exactly_the_rows_that_see_it(engine, name, poison, where):
 
 
 @every_engine
+@pytest.mark.parametrize("name", ["softmax", "gaussian", "capped gaussian", "softcap"])
+def test_a_nan_query_reaches_only_the_keys_of_its_row(engine, name):
+    """Row 4 alone sees key 3, row 0 sees keys 0 to 2: a NaN query in row 0 leaves the gradients of key 3 alone."""
+    said = rg.Rule(rg.softcap(rg.gaussian(3.0), 2.0)) if name == "capped gaussian" else RULES[name]
+    rule, dirty = rg.Rule(said.score, rg.mask(hidden_pairs())), qkv()
+    dirty[0][..., 0, 4] = NAN
+    expected, found = (
+        run(inputs, rule, engine, numbers(2, 3, 5, 13, seed=5), query_start=0) for inputs in (qkv(), dirty)
+    )
+    for n, unmoved in enumerate((slice(1, 5), slice(1, 5), slice(3, 7), slice(3, 7))):
+        torch.testing.assert_close(found[n][..., unmoved, :], expected[n][..., unmoved, :], rtol=0, atol=1e-13)
+
+
+@every_engine
+@pytest.mark.parametrize("where", ["value", "upstream"])
+def test_a_product_that_overflows_stays_with_its_row(engine, where):
+    """do_i · v_j of a hidden pair may be ∞ where both are finite: row 4 alone sees key 3, and nobody key 6."""
+    clean, upstream = qkv(), numbers(2, 3, 5, 13, seed=5)
+    dirty, grad = [t.clone() for t in clean], upstream.clone()
+    most = torch.finfo(torch.float64).max
+    if where == "value":
+        dirty[2][..., 6, :] = most
+    else:
+        grad[..., 2, :] = most
+    expected = run(clean, masked("softmax"), engine, upstream, query_start=0)
+    for got, want in zip(run(dirty, masked("softmax"), engine, grad, query_start=0), expected, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-13)
+
+
+@every_engine
 def test_nan_upstream_reaches_only_the_keys_of_its_row(engine):
     """Row 4 alone sees key 3, row 0 sees keys 0 to 2: a NaN gradient in row 0 leaves key 3 alone."""
     upstream = numbers(2, 3, 5, 13, seed=5)

@@ -87,6 +87,7 @@ TENSORS: dict[str, tuple[Callable[[], tuple[Any, Any, Any]], list[str]]] = {
         ["query is a nested tensor", "query.values().transpose(0, 1)", "query.offsets()", "regard.varlen"],
     ),
     "list": (lambda: ([[1.0]], key(), value()), ["query must be a torch.Tensor", "got list"]),
+    "none": (lambda: (query(), key(), None), ["value must be a torch.Tensor", "got NoneType"]),
     "numpy": (lambda: (query(), key().numpy(), value()), ["key must be a torch.Tensor", "got ndarray"]),
 }
 
@@ -369,6 +370,11 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "complex": ({"key_start": torch.tensor(1j)}, ["key_start must hold integers", "torch.complex64"]),
     "meta": ({"query_start": torch.ones(2, 3, device="meta").long()}, ["query_start is on the meta device"]),
     "shape": ({"query_start": torch.ones(6).long()}, ["of shape [2, 3], one a batch entry", "got [6]"]),
+    "far": (
+        {"query_start": -(2**70)},
+        ["query_start must lie between -2**40 and 2**40", "got -1180591620717411303424"],
+    ),
+    "far key": ({"key_start": torch.tensor(2**41)}, ["key_start must lie between", "got 2199023255552"]),
     "negative key": ({"key_start": -1}, ["key_start must be ≥ 0", "got -1"]),
     "negative keys": ({"key_start": torch.tensor([[0, 1, -2]])}, ["key_start must be ≥ 0", "got -2"]),
     "dropout": ({"dropout": 1.0}, ["probability in [0, 1)", "got 1.0"]),

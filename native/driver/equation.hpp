@@ -88,8 +88,9 @@ class Equation {
     // The edge from a key to a query, or −1.
     int64_t edge(int64_t b, int64_t i, int64_t j) const {
         const int64_t target = i + p.first_query(b);
-        for (int64_t n = 0; target >= 0 && target < p.bias.targets && p.bias.edge_offsets[target] + n < p.bias.edge_offsets[target + 1]; ++n)
-            if (p.bias.edge_key[p.bias.edge_offsets[target] + n] == j + p.first_key(b)) return p.bias.edge_offsets[target] + n;
+        if (target < 0 || target >= p.bias.targets) return -1;
+        for (int64_t n = p.bias.edge_offsets[target]; n < p.bias.edge_offsets[target + 1]; ++n)
+            if (p.bias.edge_key[n] == j + p.first_key(b)) return n;
         return -1;
     }
 
@@ -139,7 +140,8 @@ class Equation {
 
     // Scores to weights.
     void normalize(Row& row, double sink) const {
-        const bool softmax = p.normalize == Normalize::softmax, any = std::find(row.seen.begin(), row.seen.end(), true) != row.seen.end();
+        const bool softmax = p.normalize == Normalize::softmax;
+        const bool any = std::find(row.seen.begin(), row.seen.end(), true) != row.seen.end();
         double top = sink, total = 0;
         for (size_t j = 0; j < row.seen.size(); ++j)
             if (row.seen[j]) top = std::fmax(top, row.weight[j]);

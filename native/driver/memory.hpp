@@ -138,8 +138,8 @@ class Tensor {
             std::memset(memory_.get() + guard_ + (array.offset(b, h, r) + c * array.column) * bytes_of(array.kind), 0xFF,
                         static_cast<size_t>(bytes_of(array.kind)));
         });
-        const unsigned char* end = memory_.get() + bytes_ + 2 * guard_;
-        return std::find_if(memory_.get() + 0, const_cast<unsigned char*>(end), [](unsigned char x) { return x != 0xFF; }) == end;
+        const unsigned char* begin = memory_.get();
+        return std::all_of(begin, begin + bytes_ + 2 * guard_, [](unsigned char x) { return x == 0xFF; });
     }
 
    private:

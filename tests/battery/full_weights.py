@@ -134,9 +134,14 @@ def close(got: Tensor, want: Tensor, dtype: torch.dtype, name: str) -> None:
     assert (off <= torch.clamp(relative * want.abs(), min=absolute)).all(), (name, off.max().item())
 
 
+def scored(query: Tensor, key: Tensor, rule: object, **options: object) -> Problem:
+    """The problem of the weights alone: they don't depend on the values."""
+    return pose(query, key, key, rule, **options)
+
+
 def agree(inputs: tuple[Tensor, Tensor], rule: object, dtype: torch.dtype, against: object = None, **starts: object):
     query, key = (t.to(dtype) for t in inputs)
-    problem = pose(query, key, None, rule, **starts)
+    problem = scored(query, key, rule, **starts)
     assert native.refusal(problem) is None
     steps = rg.steps(query.double(), key.double(), key.double(), rule if against is None else against, **starts)
     wants, gots = expected(problem, steps), found(problem)

@@ -6,6 +6,8 @@ input, plus the floor of the FlashAttention suite, 2·max|(ref + 0.3 − 0.3) �
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from covering import all_pairs
@@ -89,3 +91,13 @@ def test_root_mean_square_error_in_float32_at_length(engine):
     theirs = (torch.nn.functional.scaled_dot_product_attention(*low) - exact).square().mean().sqrt()
     ours = (rg.attend(*low, engine=engine) - exact).square().mean().sqrt()
     assert ours <= 1.05 * theirs
+
+
+@pytest.mark.parametrize("engine", ["tiled", "native"])
+def test_distances_beyond_256_are_told_apart_in_halves(engine):
+    """−slope · |i − j| is computed in float32: bfloat16 holds no 257."""
+    query, key, value = (torch.zeros(1, 1, n, 3, dtype=torch.bfloat16) for n in (1, 307, 307))
+    value[..., 0, 0] = value[..., 1, 1] = 1
+    rule = rg.alibi(torch.tensor([1.0], dtype=torch.bfloat16))
+    part = rg.partial(query, key[..., :2, :], value[..., :2, :], rule, query_start=306, engine=engine)
+    assert part.lse.item() == pytest.approx(-305 + math.log1p(math.exp(-1)), abs=1e-4)

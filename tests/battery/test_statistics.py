@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from covering import all_pairs
-from full_weights import agree, close, found, measured
+from full_weights import agree, close, found, measured, scored
 from members import numbers, tensors
 from test_battery import AXES, first_query, rule_of
 from test_native import ISAS, LONG, passes_under
@@ -16,7 +16,7 @@ import regard as rg
 from regard.engines import native
 from regard.engines.native import grouping, statistics
 from regard.engines.native.statistics import RowStatistics
-from regard.problem import Problem, pose
+from regard.problem import Problem
 from regard.terms.normalize import Softmax
 from test_memory import MEGABYTE, linux, peak
 
@@ -32,7 +32,7 @@ def test_pairs_of_terms(row, dtype):
 @pytest.mark.parametrize("row", all_pairs(AXES), ids=lambda row: "-".join(part or "·" for part in row))
 def test_what_is_left_out_is_refused(row):
     rule = rule_of(*row)
-    problem = pose(*tensors()[:2], None, rule, query_start=first_query(row[1]), seed=7)
+    problem = scored(*tensors()[:2], rule, query_start=first_query(row[1]), seed=7)
     if row not in PAIRS:
         assert native.refusal(problem)
         with pytest.raises(rg.EngineError, match="can't look at these weights"):
@@ -111,16 +111,16 @@ def test_the_comparison_can_fail(rule, other):
 def test_ties_go_to_the_lower_key_and_missing_keys_are_none():
     key = torch.zeros(1, 70, 3)
     key[:, 66] = 1
-    rows = statistics.measure(pose(torch.ones(1, 2, 3), key, None, rg.mask(torch.arange(70) % 2 == 0)), top=4)
+    rows = statistics.measure(scored(torch.ones(1, 2, 3), key, rg.mask(torch.arange(70) % 2 == 0)), top=4)
     assert rows.top_keys.tolist() == [[[[66, 0, 2, 4]] * 2]]
-    few = statistics.measure(pose(torch.ones(1, 2, 3), key, None, rg.prefix(2)), top=4)
+    few = statistics.measure(scored(torch.ones(1, 2, 3), key, rg.prefix(2)), top=4)
     assert few.top_keys.tolist() == [[[[0, 1, -1, -1]] * 2]]
     assert few.top_weights.tolist() == [[[[0.5, 0.5, 0.0, 0.0]] * 2]]
 
 
 def test_by_hand():
     """Two keys of equal weight: entropy ln 2, two effective keys, each receives half of every row."""
-    problem = pose(torch.ones(1, 3, 2), torch.ones(1, 2, 2), None, None, query_start=0)
+    problem = scored(torch.ones(1, 3, 2), torch.ones(1, 2, 2), None, query_start=0)
     rows = statistics.measure(problem, distance=True)
     torch.testing.assert_close(rows.entropy, torch.full((1, 1, 3), math.log(2)))
     torch.testing.assert_close(rows.effective_keys, torch.full((1, 1, 3), 2.0))
@@ -134,7 +134,7 @@ def test_by_hand():
 
 
 def test_the_greatest_64_of_many_and_no_more():
-    problem = pose(*inputs_of(67, 331), None, rg.causal())
+    problem = scored(*inputs_of(67, 331), rg.causal())
     weights = rg.weights(*inputs_of(67, 331), rg.causal())
     close(statistics.measure(problem, top=64).top_weights, weights.topk(64).values, torch.float64, "top")
     with pytest.raises(rg.InputError, match="top must be 0 to 64, got 65"):
@@ -143,7 +143,7 @@ def test_the_greatest_64_of_many_and_no_more():
 
 def test_some_heads_rows_and_columns():
     inputs = inputs_of(331, 257)
-    problem, weights = pose(*inputs, None, rg.causal()), rg.weights(*inputs, rg.causal())
+    problem, weights = scored(*inputs, rg.causal()), rg.weights(*inputs, rg.causal())
     some = weights[:, [4, 1]]
     hidden = torch.ones_like(some, dtype=torch.bool)
     hidden[:, :, 70:301, 65:202] = False
@@ -168,7 +168,7 @@ def test_poison_goes_where_it_is_seen_and_nowhere_else(poison, where):
     inputs = [t.float() for t in inputs_of(67, 71)]
     inputs[where][0, 0, 37, 2] = poison
     weights = rg.weights(*inputs, rg.causal())
-    problem = pose(*inputs, None, rg.causal())
+    problem = scored(*inputs, rg.causal())
     rows = statistics.measure(problem, top=2, distance=True)
     sums = statistics.collect(problem, rows, received=True, groups=[grouping.share(torch.arange(71) < 40)])
     sick = weights.isnan() & (torch.arange(71) <= torch.arange(67)[:, None] + 4)
@@ -186,7 +186,7 @@ def test_poison_goes_where_it_is_seen_and_nowhere_else(poison, where):
 
 def test_the_same_bits_for_any_threads_and_any_other_heads():
     query, key = (t.float() for t in inputs_of(1031, 331))
-    problem, alone = pose(query, key, None, rg.causal()), pose(query[1:, 2:4], key[1:, 1:2], None, rg.causal())
+    problem, alone = scored(query, key, rg.causal()), scored(query[1:, 2:4], key[1:, 1:2], rg.causal())
     before = torch.get_num_threads()
     try:
         results = []
@@ -214,13 +214,13 @@ def test_the_same_bits_for_any_threads_and_any_other_heads():
             lambda p: statistics.collect(p, groups=[grouping.Grouping(torch.arange(17), 16)]),
             "classes of keys must be −1 .none. or 0…15, got 0…16",
         ),
-        (lambda p: statistics.collect(p, measured(pose(*inputs_of(13, 17, batch=1), None, None))), "same problem"),
+        (lambda p: statistics.collect(p, measured(scored(*inputs_of(13, 17, batch=1), None))), "same problem"),
         (lambda p: grouping.pooled(p, (0, 13), (0, 17), 0), "size must be ≥ 1"),
     ],
 )
 def test_bad_requests_reach_no_kernel(ask, said):
     with pytest.raises(rg.InputError, match=said):
-        ask(pose(*tensors()[:2], None, None))
+        ask(scored(*tensors()[:2], None))
 
 
 @pytest.mark.parametrize("isa", ISAS)
@@ -232,7 +232,8 @@ MANY = """
 from regard.problem import pose
 from regard.engines.native import grouping, statistics
 def run(n):
-    problem = pose(torch.randn(1, n, 16), torch.randn(1, n, 16), None, rg.causal())
+    query, key = torch.randn(2, 1, n, 16)
+    problem = pose(query, key, key, rg.causal())
     rows = statistics.measure(problem, top=8, distance=True, within=64)
     groups = [grouping.share(torch.arange(n) < 4), grouping.pooled(problem, (0, n), (0, n), n // 64)]
     statistics.collect(problem, rows, received=True, distances=True, groups=groups)

@@ -18,14 +18,13 @@ PRODUCTS = ["dot", "dot by head", "dot negative", "general", "cosine", "gaussian
 SCORES = [*PRODUCTS, *(f"softcap {name}" for name in PRODUCTS), "additive"]
 PATTERNS = [
     *("everything", "causal", "window", "documents", "packed", "padding", "prefix", "global_tokens", "strided"),
-    *("blocks", "random_blocks", "neighborhood", "axial", "edges", "mask"),
-    *("sparse mask", "nothing", "per_head", "per_batch"),
+    *("blocks", "random_blocks", "neighborhood", "axial", "edges", "mask", "sparse mask", "nothing"),
+    *("per_head", "per_batch"),
 ]  # fmt: skip
 BIASES = ["alibi", "relative", "t5", "keys", "edges", "tensor", "tensor by key", "tensor by row", "hiding tensor"]
 NORMALIZERS = [
     *("softmax", "softmax", "softmax", "softmax", "softmax with a sink", "softmax with sinks"),
-    *("sigmoid", "sigmoid by head"),
-    *("relu", "sparsemax", "entmax15", "top_k"),
+    *("sigmoid", "sigmoid by head", "relu", "sparsemax", "entmax15", "top_k"),
 ]  # fmt: skip
 
 

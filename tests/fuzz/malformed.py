@@ -41,7 +41,7 @@ _HUGE = 2**62
 _OPTIONS: list[object] = [
     *(-1, -(2**70), _HUGE, 2**70, 0.5, "0", True, float("nan"), [0], (), object(), b""),
     *(torch.tensor(0.5), torch.tensor([0, 1, 2, 3, 4]), torch.tensor([[0]]), torch.tensor(-3)),
-    torch.tensor([], dtype=torch.int64),
+    *(torch.tensor([], dtype=torch.int64), torch.tensor([0.5, 1])),
     *(torch.tensor(True), torch.tensor(1j), torch.tensor(_HUGE), torch.empty(2, device="meta", dtype=torch.int64)),
 ]  # fmt: skip
 _TERMS: list[Callable[[], object]] = [
@@ -147,7 +147,7 @@ FAULTS: dict[str, Callable[[Call, int], None]] = {
     "no heads": _tensor(lambda t: t[..., :0, :, :]),
     "no batch": _tensor(lambda t: t[None][:0]),
     "other dim": _tensor(lambda t: torch.cat((t, t[..., :1]), -1)),
-    "wide": _tensor(lambda t: t.repeat(*[1] * (t.ndim - 1), 600)),
+    "wide": _tensor(lambda t: t.repeat(*[1] * (t.ndim - 1), 1 + 600 // t.shape[-1])),
     "other length": _tensor(lambda t: torch.cat((t, t[..., :1, :]), -2)),
     "other heads": _tensor(lambda t: torch.cat((t, t[..., :1, :, :]), -3)),
     "other batch": _tensor(lambda t: t.expand(5, 7, *t.shape[-3:])),

@@ -67,6 +67,15 @@ def search(minutes: float, first: int) -> None:
     )
 
 
+def watch(command: list[str], first: int) -> int:
+    """Run the command, the search that begins with this seed; say what it was at where it ends badly."""
+    code = subprocess.run(command, check=False).returncode
+    if code:
+        place = place_of(first)
+        print(f"exit code {code}, seed {first}; the last case, in {place}:\n{place.read_text()}", file=sys.stderr)
+    return int(code != 0)
+
+
 def main() -> int:
     """Watch over the search."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
@@ -83,22 +92,8 @@ def main() -> int:
         warnings.simplefilter("ignore")  # of PyTorch, about kinds of tensors that are drawn to be refused
         search(said.minutes, first)
         return 0
-    command = [
-        sys.executable,
-        "-X",
-        "faulthandler",
-        __file__,
-        "--inside",
-        "--minutes",
-        str(said.minutes),
-        "--seed",
-        str(first),
-    ]
-    code = subprocess.run(command, check=False).returncode
-    if code:
-        place = place_of(first)
-        print(f"exit code {code}, seed {first}; the last case, in {place}:\n{place.read_text()}", file=sys.stderr)
-    return int(code != 0)
+    inside = [sys.executable, "-X", "faulthandler", __file__, "--inside", "--minutes", str(said.minutes)]
+    return watch([*inside, "--seed", str(first)], first)
 
 
 if __name__ == "__main__":

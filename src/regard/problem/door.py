@@ -139,9 +139,13 @@ def _starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int
 
 def probability(dropout: float) -> float:
     """A number in [0, 1), or InputError."""
-    if not (isinstance(dropout, (int, float)) or hasattr(dropout, "__float__")) or not 0 <= dropout < 1:
+    try:
+        chance = math.nan if isinstance(dropout, (str, bytes)) else float(dropout)
+    except (TypeError, ValueError, RuntimeError):  # what has no number, or several
+        chance = math.nan
+    if not 0 <= chance < 1:
         raise InputError(f"dropout must be a probability in [0, 1), got {dropout!r}")
-    return float(dropout)
+    return chance
 
 
 def transformed(tensors: Sequence[Tensor]) -> bool:

@@ -142,7 +142,8 @@ def _table(problem: Problem, parts: Sequence[Bias]) -> tuple[Tensor | None, int]
     low, count = _reach(problem)
     here = torch.zeros(1, 1, 1, 1, dtype=torch.int64)
     distances = (torch.arange(count) + low).reshape(1, 1, 1, -1)
-    values = _sum([part.pairs(here, distances).to(problem.accumulate).reshape(-1, count) for part in parts])
+    wide = [part.map(lambda leaf, roles: leaf.to(problem.accumulate)) for part in parts]
+    values = _sum([part.pairs(here, distances).reshape(-1, count) for part in wide])
     return values.expand(problem.heads, count), -low
 
 
