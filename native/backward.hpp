@@ -2,8 +2,7 @@
 // ds_ij = w_ij · (dw_ij − delta_i) or w_ij · (1 − w_ij) · dw_ij, delta_i = do_i · out_i − dlse_i, summed in the order of
 // dw, so that a row with one key has a slope of exactly 0:
 //   dv_j = Σ_i w_ij · do_i     dbias_ij = ds_ij     dk_j = scale · Σ_i ds_ij · q_i     dq_i = scale · Σ_j ds_ij · k_j
-// Keys in the vector lanes. The keys of a head are cut into PARTS runs, each with a dq of its own that is added in order,
-// so that neither threads nor other heads change a bit of the result.
+// Keys in the vector lanes.
 
 struct KeyBlock {
     real *key_lanes, *value_lanes, *key_rows;      // [dim][BLOCK], [value_dim][BLOCK], [BLOCK][width]
@@ -18,8 +17,8 @@ struct KeyBlock {
 
 // What all tiles of a head share.
 struct Sums {
-    const real* delta;   // [queries]
-    real *query, *table; // of this part: [queries][width], [table_size + 2 · BLOCK] or null
+    const real* delta;    // [queries]
+    real *query, *table;  // of this part: [whole blocks of queries][width], [table_size + 2 · BLOCK] or null
 };
 
 // Keys and values take turns in it; one of them may be widened and the other not.
@@ -90,9 +89,8 @@ REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& 
         }
 }
 
-REGARD_INLINE void moved_weights(const Problem& p, KeyBlock& b, const Spot& s, const Rows& query) {
-    multiply_long(s.queries, p.dim, query.data, query.row, query.column, b.key_lanes, b.weight,
-                  [&](int64_t i, int64_t column, vf x) { store(b.weight + i * BLOCK + column, x); });
+// Products, in b.weight, to weights.
+REGARD_INLINE void move_weights(const Problem& p, KeyBlock& b, const Spot& s) {
     scale_and_cap(p, s.queries, b.weight, b.bend);
     if (p.bias) {
         bias_tile<Lanes::keys>(p, s, b.bias, b.turned);
@@ -102,6 +100,11 @@ REGARD_INLINE void moved_weights(const Problem& p, KeyBlock& b, const Spot& s, c
         }
     }
     weigh_scores(p, b, s);
+}
+
+REGARD_APART void product_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query) {
+    multiply_long(s.queries, p.dim, query.data, query.row, query.column, b.key_lanes, b.weight,
+                  [&](int64_t i, int64_t column, vf x) { store(b.weight + i * BLOCK + column, x); });
 }
 
 // Slopes in the product's own pass, the scale inside.
@@ -137,14 +140,18 @@ REGARD_APART void slopes_of_products(const Problem& p, const KeyBlock& b, const 
         store(b.slope + n, load(b.slope + n) * (b.bend ? load(b.bend + n) : splat(1)) * scale);
 }
 
-REGARD_INLINE void moved_slopes(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad, const Sums& sums) {
-    multiply_long(s.queries, p.value_dim, grad.data, grad.row, grad.column, b.value_lanes, b.slope,
-                  [&](int64_t i, int64_t column, vf x) { store(b.slope + i * BLOCK + column, x); });
+// do_i · v_j, in b.slope, to slopes.
+REGARD_INLINE void move_slopes(const Problem& p, const KeyBlock& b, const Spot& s, const Sums& sums) {
     if (p.dropout) drop_pairs(p, b, s, b.slope);
     slopes_of_scores(p, b, s, sums.delta + s.query);
     if (p.bias_grad || sums.table) add_bias_slopes(p, s, b.slope, sums.table);
     slopes_of_products(p, b, s);
     if (p.dropout) drop_pairs(p, b, s, b.weight);
+}
+
+REGARD_APART void slope_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad) {
+    multiply_long(s.queries, p.value_dim, grad.data, grad.row, grad.column, b.value_lanes, b.slope,
+                  [&](int64_t i, int64_t column, vf x) { store(b.slope + i * BLOCK + column, x); });
 }
 
 REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query, const Rows& grad,
@@ -159,27 +166,18 @@ REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot&
     multiply(s.queries, b.width, BLOCK, b.slope, BLOCK, 1, b.key_rows, b.width, add_to(query_sum + s.query * b.width, b.width));
 }
 
-// One tile: a block of queries against the block of keys.
-REGARD_INLINE void differentiate_tile(const Problem& p, KeyBlock& b, const Spot& s, const Sums& sums) {
-    const Rows query = rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, b.query_room);
-    const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, b.grad_room);
-    const bool plain = !p.moved() && !p.dropout;
-    if (plain)
-        plain_weights(p, b, s, query);
-    else
-        moved_weights(p, b, s, query);
-    if (b.partly) hide(b.words, s.queries, 0, b.weight);
-    if (plain)
-        plain_slopes(p, b, s, grad, sums.delta + s.query);
-    else
-        moved_slopes(p, b, s, grad, sums);
-    add_gradients(p, b, s, query, grad, sums.query);
-}
+// Whether score and slope are the product but for the scale, so that they can be had in the product's own pass.
+static bool plain(const Problem& p) { return !p.moved() && !p.dropout; }
 
 // Whether a pair may be hidden.
 static bool hides(const Problem& p) { return p.forms || p.bias; }
 
-// Brings a block of keys into the lanes: whether all its numbers are tame.
+REGARD_APART void begin_gradients(const Problem& p, KeyBlock& b, const Spot& s) {
+    for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.key_sum + n, vf{});
+    for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.value_sum + n, vf{});
+    for (int64_t j = 0; p.dropout && j < BLOCK; ++j) b.key_words[j] = key_word(p, s.batch, s.key + j);
+}
+
 REGARD_APART bool begin_keys(const Problem& p, KeyBlock& b, const Spot& s) {
     const int64_t kv_head = s.head / p.group();
     const Rows key = rows_of(p.key, s.batch, kv_head, s.key, s.keys, p.dim, b.key_room);
@@ -190,161 +188,43 @@ REGARD_APART bool begin_keys(const Problem& p, KeyBlock& b, const Spot& s) {
     const Rows value = rows_of(p.value, s.batch, kv_head, s.key, s.keys, p.value_dim, b.key_room);
     fine = fine && (!hides(p) || tame(value, s.keys, p.value_dim));
     to_lanes(value, s.keys, p.value_dim, b.value_lanes);
-    for (int64_t n = 0; n < p.dim * BLOCK; n += LANES) store(b.key_sum + n, vf{});
-    for (int64_t n = 0; n < p.value_dim * BLOCK; n += LANES) store(b.value_sum + n, vf{});
-    for (int64_t j = 0; p.dropout && j < BLOCK; ++j) b.key_words[j] = key_word(p, s.batch, s.key + j);
+    begin_gradients(p, b, s);
     return fine;
 }
 
-// Where each block of query rows sees anything, for every form: [forms][blocks][2].
-using Reach = std::vector<int64_t>;
-
-// All query rows of one head against the block of keys.
-REGARD_APART void differentiate_head(const Problem& p, KeyBlock& b, const Reach& reaches, Spot s, const Sums& sums) {
-    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES;
-    const Form* form = p.form(s.batch, s.head);
-    const int64_t* reach = form ? reaches.data() + (form - p.forms) * blocks * 2 : nullptr;
-    for (int64_t block = 0; block < blocks; ++block) {
-        if (reach && (reach[2 * block] >= s.key + s.keys || reach[2 * block + 1] <= s.key)) continue;
-        s.query = block * QUERIES, s.queries = std::min<int64_t>(p.queries - s.query, QUERIES);
-        const Seen seen = look_along(form, s.query, s.queries, s.key, s.keys, b.words);
-        if (seen == Seen::nothing) continue;
-        b.partly = seen == Seen::some;
-        differentiate_tile(p, b, s, sums);
+// A block of queries against the block of keys.
+REGARD_INLINE void differentiate_tile(const Problem& p, KeyBlock& b, const Spot& s, const Sums& sums) {
+    const Rows query = rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, b.query_room);
+    const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, b.grad_room);
+    if (plain(p)) {
+        plain_weights(p, b, s, query);
+    } else {
+        product_tile(p, b, s, query);
+        move_weights(p, b, s);
     }
+    if (b.partly) hide(b.words, s.queries, 0, b.weight);
+    if (plain(p)) {
+        plain_slopes(p, b, s, grad, sums.delta + s.query);
+    } else {
+        slope_tile(p, b, s, grad);
+        move_slopes(p, b, s, sums);
+    }
+    add_gradients(p, b, s, query, grad, sums.query);
 }
 
-// How many runs the keys are cut into: by their number alone.
-static int64_t parts_of(int64_t keys) { return keys <= 4 * BLOCK ? 1 : keys <= 16 * BLOCK ? 2 : 4; }
+// Tiles of reals, for runs.hpp: what all threads share, a block of keys, a tile.
+class RealTiles {
+   public:
+    struct Shared {
+        explicit Shared(const Problem&) {}
+        void make(const Choice&, Team&) const {}
+    };
+    KeyBlock block;
 
-static Reach reach_all(const Problem& p) {
-    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES, forms = p.forms ? p.form_count : 0;
-    Reach reaches(forms * blocks * 2);
-    for (int64_t n = 0; n < forms * blocks; ++n) {
-        const int64_t first = n % blocks * QUERIES, rows = std::min<int64_t>(p.queries - first, QUERIES);
-        reach(p.forms[n / blocks], first, rows, p.keys, reaches[2 * n], reaches[2 * n + 1]);
-    }
-    return reaches;
-}
-
-// delta_i from do_i · out_i, and the row's part of the sink's gradient, −w_sink · (do_i · out_i).
-REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, int64_t row, real sum) {
-    if (p.sink_grad) {
-        const real lse = *p.lse.at<const real>(batch, head, row);
-        const real share = lse == -INFINITE ? 0 : std::exp(*p.sink.at<const real>(0, head, 0) - lse);
-        *p.sink_grad.at<real>(batch, head, row) = -share * sum;
-    }
-    return p.lse_grad ? sum - *p.lse_grad.at<const real>(batch, head, row) : sum;
-}
-
-REGARD_INLINE real delta_of(const Problem& p, int64_t batch, int64_t head, int64_t row, real* room) {
-    const Rows grad = rows_of(p.out_grad, batch, head, row, 1, p.value_dim, room);
-    const Rows out = rows_of(p.out, batch, head, row, 1, p.value_dim, room + p.value_dim);
-    real sum = 0;
-    for (int64_t run = 0; run < p.value_dim; run += DEPTH) {
-        real part = 0;
-        for (int64_t c = run; c < p.value_dim && c < run + DEPTH; ++c)
-            part = fused(grad.data[c * grad.column], out.data[c * out.column], part);
-        sum = run ? sum + part : part;
-    }
-    return settled_delta(p, batch, head, row, sum);
-}
-
-// Memory that several runs of keys add to, each to its own: [parts][kv_heads of all entries][·].
-struct Shares {
-    int64_t parts, width, rows, table;  // table: numbers of one head's, its room included, or 0
-    std::vector<real> query, tables, delta;
-
-    explicit Shares(const Problem& p)
-        : parts(parts_of(p.keys)), width(lanes_up(p.dim)), rows(p.group() * p.queries),
-          table(p.bias_grad.table ? p.bias.table_size + 2 * BLOCK : 0), query(parts * p.batch * p.kv_heads * rows * width),
-          tables(parts * p.batch * p.heads * table), delta(p.batch * p.heads * p.queries) {}
-
-    Sums of(const Problem& p, int64_t batch, int64_t head, int64_t part) {
-        const int64_t row = (batch * p.heads + head) * p.queries, all = p.batch * p.heads;
-        return {delta.data() + row, query.data() + (part * all * p.queries + row) * width,
-                table ? tables.data() + (part * all + batch * p.heads + head) * table : nullptr};
-    }
+    RealTiles(const Problem& p, const Shared&, Scratch& memory) : block(take_key_block(p, memory)) {}
+    static int64_t numbers(const Problem& p) { return key_block_numbers(p); }  // of its memory
+    static int64_t width(const Problem& p) { return lanes_up(p.dim); }         // of a row of dq
+    // Whether all numbers of the block are tame.
+    REGARD_INLINE bool begin(const Problem& p, const Spot& s) { return begin_keys(p, block, s); }
+    REGARD_INLINE void tile(const Problem& p, const Spot& s, const Sums& sums) { differentiate_tile(p, block, s, sums); }
 };
-
-// One run of keys of one key head: whether all numbers are tame.
-static bool differentiate_part(const Problem& p, KeyBlock& b, const Reach& reaches, Shares& shares, int64_t kv_head,
-                               int64_t part) {
-    const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
-    kv_head %= p.kv_heads;
-    bool fine = true;
-    Divide ones;
-    for (int n = 0; n < BLOCK; ++n) ones.set(n, 1);
-    for (int64_t block = blocks * part / shares.parts; block < blocks * (part + 1) / shares.parts; ++block) {
-        const int64_t key = block * BLOCK, keys = std::min<int64_t>(p.keys - key, BLOCK), head = kv_head * p.group();
-        fine = begin_keys(p, b, {batch, head, 0, 0, key, keys}) && fine;
-        for (int64_t g = 0; g < p.group(); ++g)
-            differentiate_head(p, b, reaches, {batch, head + g, 0, 0, key, keys}, shares.of(p, batch, head + g, part));
-        write_lanes(p.key_grad, batch, kv_head, key, keys, p.dim, b.key_sum, ones);
-        write_lanes(p.value_grad, batch, kv_head, key, keys, p.value_dim, b.value_sum, ones);
-    }
-    return fine;
-}
-
-// dq of a row: the parts in order.
-static void write_query(const Problem& p, const Shares& shares, int64_t n) {
-    const int64_t all = p.batch * p.heads * p.queries, head = n / p.queries;
-    write_row(p.query_grad, head / p.heads, head % p.heads, n % p.queries, 0, p.dim, [&](int64_t d) {
-        real sum = 0;
-        for (int64_t part = 0; part < shares.parts; ++part) sum += shares.query[(part * all + n) * shares.width + d];
-        return sum;
-    });
-}
-
-// The table's gradient of a head: batch entries and parts in order.
-static void write_table(const Problem& p, const Shares& shares, int64_t head) {
-    real* to = p.bias_grad.table.at<real>(0, head, 0);
-    for (int64_t n = 0; n < p.bias.table_size; ++n) {
-        real sum = 0;
-        for (int64_t one = 0; one < shares.parts * p.batch; ++one)
-            sum += shares.tables[(one * p.heads + head) * shares.table + BLOCK + n];
-        to[n] = sum;
-    }
-}
-
-// Whether one element of a bias stands for several batch entries or heads, so that their gradients can't run side by side.
-static bool shared(const Problem& p) {
-    const Array& to = p.bias_grad.pairs;
-    return to && ((p.batch > 1 && !to.batch) || (p.heads > 1 && !to.head));
-}
-
-static bool tame_row(const Problem& p, const Array& a, int64_t n, int64_t columns, real* room) {
-    const int64_t head = n / p.queries;
-    return tame(rows_of(a, head / p.heads, head % p.heads, n % p.queries, 1, columns, room), 1, columns);
-}
-
-// False where a hidden pair may have met NaN or ∞, or a product that is: then the gradients are not to be used.
-static bool tiles_backward(const Problem& p, const Choice& choice) {
-    const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
-    const Reach reaches = reach_all(p);
-    Shares shares(p);
-    return parallel(p.threads, [&](Team& team) {
-        bool fine = true;
-        Scratch memory(key_block_numbers(p) + 2 * p.value_dim + p.dim);
-        KeyBlock b = take_key_block(p, memory);
-        real* room = memory.take(2 * p.value_dim + p.dim);
-        team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
-            if (choice.by_rows(n / p.queries / p.group())) return;
-            shares.delta[n] = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
-            fine = fine && shares.delta[n] - shares.delta[n] == 0;
-            if (hides(p))
-                fine = fine && tame_row(p, p.query, n, p.dim, room) && tame_row(p, p.out_grad, n, p.value_dim, room);
-        });
-        team.dynamic(kv_heads / together * shares.parts, [&](int64_t item) {
-            for (int64_t n = 0; n < together; ++n) {
-                const int64_t kv_head = item / shares.parts * together + n;
-                if (!choice.by_rows(kv_head)) fine = differentiate_part(p, b, reaches, shares, kv_head, item % shares.parts) && fine;
-            }
-        });
-        team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
-            if (!choice.by_rows(n / p.queries / p.group())) write_query(p, shares, n);
-        });
-        team.even(shares.table ? p.heads : 0, [&](int64_t head) { write_table(p, shares, head); });
-        return fine;
-    });
-}

@@ -9,7 +9,7 @@ static int64_t worth_of_tile(const Problem& p) { return std::min<int64_t>(300 + 
 
 // What a block of rows saves, in pairs, without the tiles of 64 keys that it touches; where its pairs are worth all tiles
 // of its reach, these stand for them. touched: for each tile the last block that did.
-static int64_t saved_by_block(const Form& form, int64_t first, int64_t rows, int64_t worth, std::vector<int64_t>& touched) {
+static int64_t saved_by_block(const Form& form, int64_t first, int64_t rows, int64_t worth, List<int64_t>& touched) {
     int64_t low, high, cost = OWN * rows;
     reach(form, first, rows, touched.size() * KEYS, low, high);
     const int64_t begin = form.offsets[first], end = form.offsets[first + rows];
@@ -29,7 +29,7 @@ static int64_t saved_by_rows(const Problem& p, const Form& form) {
     constexpr int64_t never = -(int64_t{1} << 48);
     if (!form.offsets) return never;
     int64_t saved = 0;
-    std::vector<int64_t> touched((p.keys + KEYS - 1) / KEYS, -1);
+    List<int64_t> touched((p.keys + KEYS - 1) / KEYS, -1);
     for (int64_t first = 0; first < p.queries; first += BLOCK)
         saved += saved_by_block(form, first, std::min<int64_t>(p.queries - first, BLOCK), worth_of_tile(p), touched);
     return saved;
@@ -49,7 +49,7 @@ class Choice {
         if (p.forms && !few_rows(p)) weigh(p);
         count();
     }
-    explicit Choice(std::vector<char> by_rows) : by_rows_(std::move(by_rows)) { count(); }
+    explicit Choice(List<char> by_rows) : by_rows_(std::move(by_rows)) { count(); }
     bool by_rows(int64_t kv_head) const { return by_rows_[kv_head]; }
     bool any_by_rows() const { return count_; }
     bool all_by_rows() const { return count_ == static_cast<int64_t>(by_rows_.size()); }
@@ -59,7 +59,7 @@ class Choice {
         for (const char chosen : by_rows_) count_ += chosen;
     }
     void weigh(const Problem& p) {
-        std::vector<int64_t> saved(p.form_count);
+        List<int64_t> saved(p.form_count);
         for (int64_t n = 0; n < p.form_count; ++n) saved[n] = saved_by_rows(p, p.forms[n]);
         for (int64_t kv_head = 0; kv_head < p.batch * p.kv_heads; ++kv_head) {
             int64_t sum = 0;
@@ -69,6 +69,6 @@ class Choice {
         }
     }
 
-    std::vector<char> by_rows_;
+    List<char> by_rows_;
     int64_t count_ = 0;
 };

@@ -40,23 +40,23 @@ REGARD_APART void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s, con
 // What one run of rows of one head adds up to.
 struct Cells {
     int64_t low = 0, classes = 0;  // of the query classes from low on
-    std::vector<real> sum, greatest;
-    std::vector<int64_t> pairs;
+    List<real> sum, greatest;
+    List<int64_t> pairs;
 };
 
 struct Share {
-    std::vector<real> received, distances;  // [keys]; by i − j from −(keys − 1) up, BLOCK entries of room on both sides
-    std::vector<int64_t> visible;           // [keys]
-    std::vector<Cells> cells;               // one a grouping
+    List<real> received, distances;  // [keys]; by i − j from −(keys − 1) up, BLOCK entries of room on both sides
+    List<int64_t> visible;           // [keys]
+    List<Cells> cells;               // one a grouping
 };
 
 // One block of rows by class of key, [key_classes][BLOCK]; and what a run of rows needs besides.
 struct Folds {
     struct Fold {
-        std::vector<real> mass, greatest, seen;
+        List<real> mass, greatest, seen;
     };
-    std::vector<Fold> folds;
-    std::vector<real> columns;  // [keys][LANES]
+    List<Fold> folds;
+    List<real> columns;  // [keys][LANES]
     RowLevels levels;
 };
 
@@ -253,7 +253,7 @@ static void add_share(const Problem& p, const Request& want, const Share& share,
 static void collect(const Problem& p, const Request& want) {
     const int64_t runs = runs_of(want), heads = p.batch * want.head_count;
     const int64_t blocks = (want.end_query - want.first_query + BLOCK - 1) / BLOCK;
-    std::vector<Share> shares(runs * heads);
+    List<Share> shares(runs * heads);
 #pragma omp parallel num_threads(static_cast<int>(p.threads))
     {
         Scratch memory(query_block_numbers(p));

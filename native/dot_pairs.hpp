@@ -1,6 +1,6 @@
 // Products of pairs by AVX-512's own instruction: the loop of micro.hpp on 32-bit words.
 constexpr int64_t PAIR_ROWS = 1, PAIR_DEPTH = 2;
-constexpr int STRIP = BLOCK;  // lanes of one product
+constexpr int STRIP = BLOCK, WIDE = BLOCK;  // lanes of one product
 
 struct PairUnit {};  // nothing to set up
 
@@ -39,4 +39,10 @@ REGARD_APART void multiply_pairs(int64_t rows, int64_t pairs, const uint16_t* a,
     for (; r + 6 <= rows; r += 6) pair_rows<6, ADD>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
     for (; r + 2 <= rows; r += 2) pair_rows<2, ADD>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
     for (; r < rows; ++r) pair_rows<1, ADD>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
+}
+
+template <bool ADD>
+REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row,
+                                 real* c, int64_t c_row) {
+    multiply_pairs<ADD>(rows, pairs, a, a_row, b, b_row, c, c_row);
 }

@@ -19,9 +19,17 @@ bool forward(const Problem& p) {
     return true;
 }
 
+static bool blocks_backward(const Problem& p, const Choice& choice) {
+    if (choice.all_by_rows()) return true;
+#ifdef REGARD_PAIRS_HERE
+    if (takes_pairs(p)) return tiles_backward<PairTiles>(p, choice);
+#endif
+    return tiles_backward<RealTiles>(p, choice);
+}
+
 // False where a hidden pair may have met NaN or ∞: then the gradients are not to be used.
 bool backward(const Problem& p) {
     const Choice choice(p);
-    const bool fine = choice.all_by_rows() || tiles_backward(p, choice);
+    const bool fine = blocks_backward(p, choice);
     return (!choice.any_by_rows() || rows_backward(p, choice)) && fine;
 }

@@ -1,9 +1,9 @@
 // The pairs of a form in the order of their rows, and for each key the rows that see it.
 
 struct Graph {
-    std::vector<int64_t> first;      // [queries + 1]: the number of each row's first pair
-    std::vector<int64_t> offsets;    // [keys + 1] and one, into
-    std::vector<int64_t> row, pair;  // [pairs], by key, then row
+    List<int64_t> first;      // [queries + 1]: the number of each row's first pair
+    List<int64_t> offsets;    // [keys + 1] and one, into
+    List<int64_t> row, pair;  // [pairs], by key, then row
 
     Graph(const Form* form, int64_t queries, int64_t keys) : first(queries + 1), offsets(keys + 2) {
         Listed list;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -38,6 +39,21 @@ constexpr int KEYS = 64;     // keys of a forward tile
 constexpr int QUERIES = 64;  // queries of a backward tile
 constexpr int DEPTH = 64;    // components that are summed in one run
 constexpr int MICRO_ROWS = REGARD_ROWS, MICRO_VECTORS = REGARD_VECTORS;
+
+// Lists of this instruction set's own: what is compiled here of std::vector<float> could become that of the whole program.
+template <class T>
+struct Own {
+    using value_type = T;
+    Own() = default;
+    template <class Other>
+    Own(const Own<Other>&) {}
+    T* allocate(size_t count) { return static_cast<T*>(::operator new(count * sizeof(T))); }
+    void deallocate(T* given, size_t) { ::operator delete(given); }
+    friend bool operator==(const Own&, const Own&) { return true; }
+    friend bool operator!=(const Own&, const Own&) { return false; }
+};
+template <class T>
+using List = std::vector<T, Own<T>>;
 
 #include "parallel.hpp"
 

@@ -159,7 +159,7 @@ static void measure(const Problem& p, const Request& want) {
     {
         Scratch memory(query_block_numbers(p) + BLOCK * width);
         QueryBlock b = take_query_block(p, memory);
-        std::vector<word> keys(BLOCK * width);
+        List<word> keys(BLOCK * width);
         RowSums r;
         r.best = memory.take(BLOCK * width), r.best_key = keys.data(), r.width = width;
 #pragma omp for schedule(dynamic)

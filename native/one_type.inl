@@ -11,6 +11,7 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "choose.hpp"
 #include "forward.hpp"
 #include "backward.hpp"
+#include "runs.hpp"
 #include "lines.hpp"
 #include "listed.hpp"
 #include "rows.hpp"
@@ -21,7 +22,9 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "sparse_waves.hpp"
 #ifdef REGARD_PAIRS_HERE
 #include "pairs_unit.hpp"
-#include "pairs.hpp"
+#include "paired.hpp"
+#include "pairs_forward.hpp"
+#include "pairs_backward.hpp"
 #endif
 #include "packed.hpp"
 #include "engine.hpp"

@@ -15,8 +15,8 @@ static bool one_form(const Problem& p, int64_t kv_head) {
 
 // A form `times` under itself.
 struct Repeated {
-    std::vector<int64_t> offsets, low, high;
-    std::vector<uint8_t> words;
+    List<int64_t> offsets, low, high;
+    List<uint8_t> words;
     Form form{};
 
     Repeated(const Form& of, int64_t rows, int64_t times) {
@@ -87,18 +87,18 @@ class Packed {
 
     const Problem& p_;
     const int64_t rows_, size_;
-    std::vector<char> query_;
-    std::vector<real> out_, lse_, rest_;
-    std::vector<std::unique_ptr<Repeated>> forms_;
-    std::vector<Form> all_;
-    std::vector<int64_t> form_of_;
+    List<char> query_;
+    List<real> out_, lse_, rest_;
+    List<std::unique_ptr<Repeated>> forms_;
+    List<Form> all_;
+    List<int64_t> form_of_;
 };
 
 // Runs the key heads whose groups see one form, unless they go by rows; the choice for those that are left.
 template <class Run>
 static Choice packed_forward(const Problem& p, const Choice& choice, const Run& run) {
     const int64_t kv_heads = p.batch * p.kv_heads, rows = p.group() * p.queries;
-    std::vector<char> done(kv_heads), others(kv_heads);
+    List<char> done(kv_heads), others(kv_heads);
     for (int64_t n = 0; n < kv_heads; ++n) {
         const bool packed = !choice.by_rows(n) && one_form(p, n);
         done[n] = packed || choice.by_rows(n), others[n] = !packed;

@@ -24,7 +24,7 @@ static void weigh_rows(const Problem& p, const Request& want, QueryBlock& b, Spo
 }
 
 static void weigh(const Problem& p, const Request& want) {
-    std::vector<int64_t> begins;
+    List<int64_t> begins;
     for (int64_t n = 0; n < want.chosen_count; ++n)
         if (!n || want.chosen[n] >= want.chosen[begins.back()] + BLOCK) begins.push_back(n);
     const int64_t groups = static_cast<int64_t>(begins.size());

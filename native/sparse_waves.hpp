@@ -2,7 +2,7 @@
 
 constexpr int64_t WAVE = int64_t{1} << 22;  // pairs, unless one key head has more
 
-using Graphs = std::vector<std::unique_ptr<Graph>>;  // by form; the last for no form, where every pair is visible
+using Graphs = List<std::unique_ptr<Graph>>;  // by form; the last for no form, where every pair is visible
 
 static int64_t graph_of(const Problem& p, const Form* form) { return form ? form - p.forms : p.form_count; }
 
@@ -124,8 +124,8 @@ class Wave {
 
     const Problem& p_;
     const Graphs& graphs_;
-    std::vector<Head> heads_;
-    std::vector<real> weight_, slope_, move_;
+    List<Head> heads_;
+    List<real> weight_, slope_, move_;
     int64_t pairs_ = 0;
 };
 

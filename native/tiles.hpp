@@ -21,6 +21,19 @@ class Scratch {
     int64_t used_ = 0;
 };
 
+// Numbers that begin as 0, aligned to a cache line; a page that is never touched costs nothing.
+class Zeros {
+   public:
+    explicit Zeros(int64_t numbers) : given_(calloc(numbers * sizeof(real) + 63, 1)) {}
+    ~Zeros() { free(given_); }
+    Zeros(const Zeros&) = delete;
+    Zeros& operator=(const Zeros&) = delete;
+    real* data() const { return reinterpret_cast<real*>((reinterpret_cast<uintptr_t>(given_) + 63) & ~uintptr_t{63}); }
+
+   private:
+    void* given_;
+};
+
 // A block of rows as reals, wherever they lie.
 struct Rows {
     const real* data;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -17,6 +18,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 
 
 @pytest.fixture(autouse=True)
-def seed() -> None:
-    """Every test starts from the same random numbers, in whatever order the tests run."""
+def same_start() -> Iterator[None]:
+    """Every test starts from the same random numbers and threads, in whatever order the tests run."""
     torch.manual_seed(0)
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)

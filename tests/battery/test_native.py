@@ -105,6 +105,22 @@ def test_strides_are_taken_as_they_are():
     torch.testing.assert_close(rg.attend(*odd, rg.causal(), engine="native"), expected, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("room", [65, 67, 96])
+def test_rows_any_distance_apart(room, dtype):
+    """Rows that begin at an odd number are not pairs where they lie."""
+    apart = [numbers(1, 2, 131, room, seed=n).to(dtype)[..., 1:65] for n in range(4)]
+    close = [t.contiguous() for t in apart]
+
+    def result(query: Tensor, key: Tensor, value: Tensor, grad: Tensor) -> list[Tensor]:
+        leaves = [t.detach().requires_grad_() for t in (query, key, value)]
+        out = rg.attend(*leaves, rg.causal(), engine="native")
+        return [out, *torch.autograd.grad(out, leaves, grad)]
+
+    for got, want in zip(result(*apart), result(*close), strict=True):
+        assert torch.equal(got, want)
+
+
 def test_parts_sinks_and_their_gradients():
     query, key, value = (t.float() for t in inputs_of(67, 71, 17, 23))
     sink = numbers(6).float().requires_grad_()

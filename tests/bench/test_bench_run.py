@@ -14,6 +14,7 @@ from regard import cli
 from regard.bench import document, models, picture, text
 from regard.bench.case import Case, Pass, Shape
 from regard.bench.document import Report
+from regard.bench.looks import Looked
 from regard.bench.machine import machine
 from regard.bench.measure import Effort, Spread
 from regard.bench.models import Served
@@ -31,6 +32,10 @@ POINTS = (
     Point("window", "regard native", 1 << 17, Spread(0.1, 0.1, 0.1), 3 << 20),
     Point("window", "torch SDPA", 1 << 17, None, None, "its mask would be N × N, more than 1 GiB"),
 )
+LOOKED = (
+    Looked("entropy and top 8", "bfloat16", 2, Spread(0.0123, 0.012, 0.013), 0.74),
+    Looked("every statistic", "float32", 1, why="the kernels are not compiled here " + "x" * 60),
+)
 SERVED = (
     Served("minilm: 8 × 512 tokens", Spread(1.0, 1.0, 1.0), Spread(2.0, 2.0, 2.0), 2.0),
     Served("smollm2: one token after 8000", why="the model's package is not installed: pip install " + "x" * 60),
@@ -38,10 +43,22 @@ SERVED = (
 
 
 def test_it_fits_eighty_columns() -> None:
-    said = [text.heading(machine()), *text.lines(RESULT), *text.scaling(POINTS), *text.models(SERVED)]
+    said = [text.heading(machine()), *text.lines(RESULT), *text.looks(LOOKED), *text.scaling(POINTS)]
+    said += text.models(SERVED)
     assert max(len(line) for part in said for line in part.splitlines()) <= 80
     whole = " ".join(" ".join(said).split())
-    for part in ("1 ms", "900 µs – 1.1 ms", "2.00", "50.0%", "427 GFLOP/s", "1×32/8×1→8192×128", "3.0 MiB", "N × N"):
+    for part in (
+        "1 ms",
+        "900 µs – 1.1 ms",
+        "2.00",
+        "50.0%",
+        "427 GFLOP/s",
+        "1×32/8×1→8192×128",
+        "3.0 MiB",
+        "N × N",
+        "0.74",
+        "12.3 ms",
+    ):
         assert part in whole
     assert " ".join(ENTRIES[2].why.split()) in whole, "a reason is never cut"
 
@@ -62,16 +79,23 @@ def test_what_is_said_of_disturbed_rounds() -> None:
 
 def report(kept: bool = False) -> Report:
     results = (replace(RESULT, kept=kept),)
-    return Report(machine(), "2026-01-02", "regard bench", results, POINTS, SERVED, ("scaling",), kept)
+    return Report(machine(), "2026-01-02", "regard bench", results, LOOKED, POINTS, SERVED, ("scaling",), kept)
 
 
 def test_the_page_says_everything() -> None:
     page = document.page(report())
     for entry in ENTRIES:
         assert entry.name in page and entry.why.strip() in page
-    for part in ("`regard bench` on 2026-01-02", machine().processor, "| window |", "2.00 (50%)", "statistics pass"):
+    for part in (
+        "`regard bench` on 2026-01-02",
+        machine().processor,
+        "| window |",
+        "2.00 (50%)",
+        "| entropy and top 8 | bfloat16 | 2 | 12.3 ms | 0.74 |",
+    ):
         assert part in page
-    assert "scaling (not asked for)" in page and "not to be quoted" not in page
+    assert "| entropy and top 8 | bfloat16 | 2 | 12.3 ms | 0.74 |" in page
+    assert "Not asked for: scaling." in page and "not to be quoted" not in page
     assert "not to be quoted" in document.page(report(kept=True))
 
 
@@ -82,15 +106,18 @@ def test_json_holds_everything() -> None:
     assert result["entries"][0]["seconds"] == {"middle": 0.001, "low": 0.0009, "high": 0.0011}
     assert made["quotable"] and not document.as_json(report(kept=True))["quotable"]
     assert made["scaling"][1]["why"] == POINTS[1].why and made["models"][0]["ratio"] == 2.0
+    assert made["statistics"][0]["over_forward"] == 0.74
 
 
 def test_from_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, numbers = tmp_path / "results", tmp_path / "numbers.json"
-    words = ["bench", "--quick", "--busy", "--threads", "1", "--case", "sink", "--save", str(folder)]
+    words = ["bench", "--quick", "--busy", "--threads", "1", "--case", "sink", "statistics", "--save", str(folder)]
     assert cli.main([*words, "--json", str(numbers)]) == 0
     said = capsys.readouterr().out
     assert max(map(len, said.splitlines())) <= 80
-    assert "torch SDPA        – it has no sink" in said and "regard native takes" in said
+    assert (
+        "torch SDPA        – it has no sink" in said and "regard native takes" in said and "entropy and top 8" in said
+    )
     made = json.loads(numbers.read_text())
     assert [result["pass"] for result in made["results"]] == ["forward", "backward"]
     assert all(result["threads"] == 1 for result in made["results"])

@@ -11,10 +11,7 @@ from regard.terms.normalize import softmax
 from regard.terms.pattern import Pattern, blocks, causal, documents, mask, prefix, window
 from regard.terms.score import dot, softcap
 
-__all__ = ["NOT_YET", "cases"]
-
-NOT_YET = {"statistics pass": "regard has no statistics of weights yet"}
-"""What belongs into the table and can't be measured, and why."""
+__all__ = ["cases"]
 
 ONLY_FORWARD = (Pass.FORWARD,)
 TINY = (Pass.FORWARD, Pass.RECORDED, Pass.BOTH)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from regard.bench.cases import NOT_YET
 from regard.bench.competitors import BASE
+from regard.bench.looks import Looked
 from regard.bench.machine import Machine
 from regard.bench.models import Served
 from regard.bench.result import Entry, Result
@@ -33,6 +33,7 @@ class Report:
         date: when, ISO 8601.
         command: what was typed.
         results: the cases.
+        looked: the statistics.
         points: the scaling.
         served: the models.
         left_out: what was not asked for.
@@ -43,6 +44,7 @@ class Report:
     date: str
     command: str
     results: tuple[Result, ...]
+    looked: tuple[Looked, ...]
     points: tuple[Point, ...]
     served: tuple[Served, ...]
     left_out: tuple[str, ...] = ()
@@ -51,7 +53,7 @@ class Report:
     @property
     def quotable(self) -> bool:
         """Whether no disturbed round was kept."""
-        counts = [each.disturbed for part in (self.results, self.points, self.served) for each in part]
+        counts = [each.disturbed for part in (self.results, self.looked, self.points, self.served) for each in part]
         return not (self.busy and any(counts))
 
 
@@ -63,9 +65,10 @@ def as_json(report: Report) -> dict[str, Any]:
         "command": report.command,
         "quotable": report.quotable,
         "results": [_result(result) for result in report.results],
+        "statistics": [asdict(each) for each in report.looked],
         "scaling": [asdict(point) for point in report.points],
         "models": [asdict(each) for each in report.served],
-        "not_measured": {**NOT_YET, **dict.fromkeys(report.left_out, "not asked for")},
+        "not_measured": dict.fromkeys(report.left_out, "not asked for"),
     }
 
 
@@ -90,7 +93,7 @@ def _result(result: Result) -> dict[str, Any]:
 
 def page(report: Report) -> str:
     """RESULTS.md."""
-    parts = [*_head(report), *_table(report), *_scaling(report), *_models(report), *_blocks(report)]
+    parts = [*_head(report), *_table(report), *_looks(report), *_scaling(report), *_models(report), *_blocks(report)]
     return "\n".join(parts) + "\n"
 
 
@@ -103,9 +106,8 @@ def _head(report: Report) -> Iterator[str]:
     yield f"{here.processor}; {here.cores} cores; kernels {here.isa}; {here.system}.  "
     yield ", ".join(f"{name} {version}" for name, version in here.versions.items()) + ".\n"
     yield METHOD.replace("BASE", BASE.name) + "\n"
-    missing = {**NOT_YET, **dict.fromkeys(report.left_out, "not asked for")}
-    if missing:
-        yield "Not measured: " + "; ".join(f"{name} ({why})" for name, why in missing.items()) + ".\n"
+    if report.left_out:
+        yield f"Not asked for: {', '.join(report.left_out)}.\n"
 
 
 def _table(report: Report) -> Iterator[str]:
@@ -129,6 +131,19 @@ def _ratio(entry: Entry | None) -> str:
         return "–"
     share = "" if entry.share is None else f" ({entry.share:.0%})"
     return (spoken(entry.seconds.middle) if entry.ratio is None else f"{entry.ratio:.2f}") + share
+
+
+def _looks(report: Report) -> Iterator[str]:
+    if not report.looked:
+        return
+    yield "## Statistics of the weights, beside the forward pass\n"
+    yield "| statistic | numbers | threads | time | × forward |"
+    yield "|---|---|---|---|---|"
+    for each in report.looked:
+        time = each.why if each.seconds is None else spoken(each.seconds.middle)
+        ratio = "" if each.over_forward is None else f"{each.over_forward:.2f}"
+        yield f"| {each.what} | {each.dtype} | {each.threads} | {time} | {ratio} |"
+    yield ""
 
 
 def _scaling(report: Report) -> Iterator[str]:

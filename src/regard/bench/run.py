@@ -14,6 +14,7 @@ from regard.bench import calibrate, document, picture, text
 from regard.bench.case import Case
 from regard.bench.cases import cases
 from regard.bench.document import Report
+from regard.bench.looks import Looked, looks
 from regard.bench.machine import machine
 from regard.bench.measure import Effort
 from regard.bench.models import Served, served
@@ -28,7 +29,7 @@ __all__ = ["PARTS", "Wish", "bench", "calibrated", "kept", "saved"]
 BRIEF = ("dense-64", "causal", "window", "decode", "tiny")
 """The cases of a quick look."""
 
-PARTS = ("scaling", "models")
+PARTS = ("statistics", "scaling", "models")
 """What is no case, and can be asked for by name as well."""
 
 QUICK, SHRINK = Effort(least=3, most=5, seconds=0.3, block=0.005), 16
@@ -76,6 +77,7 @@ def bench(
     """
     chosen, before = _chosen(wish), torch.get_num_threads()
     here, results, found, models = machine(), list[Result](), list[Point](), list[Served]()
+    looked = list[Looked]()
     show(text.heading(here))
     try:
         for threads in _threads(wish, before):
@@ -84,7 +86,11 @@ def bench(
                 for which in case.passes:
                     results.append(measured(case, which, wish.effort, note))
                     show("\n" + "\n".join(text.lines(results[-1])))
+            if wish.wants("statistics"):
+                looked += looks(wish.effort, note, SHRINK if wish.quick else 1)
         torch.set_num_threads(before)
+        if looked:
+            show("\n" + "\n".join(text.looks(looked)))
         if wish.wants("scaling"):
             found = list(points(wish.effort, note, 12 if wish.quick else 17))
             show("\n" + "\n".join(text.scaling(found)))
@@ -97,7 +103,9 @@ def bench(
     left = [case.name for case in cases(SHRINK) if case.name not in asked]
     left += [part for part in PARTS if not wish.wants(part)]
     date = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="minutes")
-    return Report(here, date, command, tuple(results), tuple(found), tuple(models), tuple(left), wish.busy)
+    return Report(
+        here, date, command, tuple(results), tuple(looked), tuple(found), tuple(models), tuple(left), wish.busy
+    )
 
 
 def _chosen(wish: Wish) -> tuple[Case, ...]:

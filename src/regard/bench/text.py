@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from textwrap import fill
 
+from regard.bench.looks import Looked
 from regard.bench.machine import Machine
 from regard.bench.measure import Spread
 from regard.bench.models import Served
 from regard.bench.result import CEILING, Entry, Result
 from regard.bench.scaling import Point
 
-__all__ = ["heading", "lines", "models", "scaling", "spoken", "verdict"]
+__all__ = ["heading", "lines", "looks", "models", "scaling", "spoken", "verdict"]
 
 WIDTH = 80
 _NAME = 18
@@ -68,6 +69,18 @@ def _line(entry: Entry) -> Iterator[str]:
 
 def _quartiles(seconds: Spread) -> str:
     return f"{spoken(seconds.low)} – {spoken(seconds.high)}"
+
+
+def looks(looked: Sequence[Looked]) -> Iterator[str]:
+    """Statistics of the weights; ! where other processes disturbed."""
+    yield f"{'statistics':<24}{'':<10}{'threads':>8}{'median':>12}{'× forward':>12}"
+    for each in looked:
+        start = f"  {each.what:<22}{each.dtype:<10}{each.threads:>8}"
+        if each.seconds is None:
+            yield from fill(f"{start}  – {each.why}", WIDTH, subsequent_indent="    ").splitlines()
+            continue
+        ratio = "" if each.over_forward is None else f"{each.over_forward:.2f}"
+        yield f"{start}{spoken(each.seconds.middle):>12}{ratio:>12}{_mark(each.disturbed)}"
 
 
 def scaling(points: Sequence[Point]) -> Iterator[str]:

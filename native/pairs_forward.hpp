@@ -1,50 +1,6 @@
-// The forward pass in bfloat16: both products by instructions that multiply pairs, everything between them in float32 as
-// in forward.hpp. A pair is two numbers side by side in one 32-bit word: two components of a vector for q_i · k_j, two keys
-// for Σ_j w_ij · v_j. Queries lie in the lanes as [pair][BLOCK] words, keys as they are, values turned to [value_dim][keys]
-// once a head, weights as [pair of keys][BLOCK] words.
-
-using half = uint16_t;
-using pair = uint32_t;
-
-REGARD_INLINE int64_t up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
-
-// Values of all heads, turned: [batch · kv_heads][value_dim, whole row steps][keys, a whole block and one more], 0 around.
-class Turned {
-   public:
-    explicit Turned(const Problem& p)
-        : rows_(up(p.value_dim, PAIR_ROWS)), row_(up(p.keys, BLOCK) + BLOCK), heads_(p.batch * p.kv_heads),
-          data_(static_cast<half*>(aligned_alloc(64, up(heads_ * rows_ * row_ * 2, 64)))) {}
-    ~Turned() { free(data_); }
-    Turned(const Turned&) = delete;
-    Turned& operator=(const Turned&) = delete;
-    half* at(int64_t head, int64_t key) const { return data_ + head * rows_ * row_ + key; }
-    int64_t row() const { return row_; }
-    int64_t rows() const { return rows_; }
-
-    // Turns one block of keys of one head; `room` [BLOCK / 2][value_dim] words.
-    void turn(const Problem& p, int64_t head, int64_t key, pair* room) const {
-        const int64_t keys = std::min<int64_t>(std::max<int64_t>(p.keys - key, 0), BLOCK);
-        const Array& v = p.value;
-        const half* from = v.at<const half>(head / p.kv_heads, head % p.kv_heads, key);
-        for (int64_t k = 0; k < BLOCK / 2; ++k) {
-            const half *first = from + 2 * k * v.row, *second = first + v.row;
-            pair* to = room + k * p.value_dim;
-            if (v.column == 1 && 2 * k + 1 < keys)
-                for (int64_t c = 0; c < p.value_dim; ++c) to[c] = first[c] | static_cast<pair>(second[c]) << 16;
-            else
-                for (int64_t c = 0; c < p.value_dim; ++c)
-                    to[c] = (2 * k < keys ? first[c * v.column] : 0) |
-                            static_cast<pair>(2 * k + 1 < keys ? second[c * v.column] : 0) << 16;
-        }
-        transpose(reinterpret_cast<const real*>(room), p.value_dim, 1, BLOCK / 2, p.value_dim,
-                  reinterpret_cast<real*>(at(head, key)), row_ / 2);
-        for (int64_t c = p.value_dim; c < rows_; ++c) memset(at(head, key) + c * row_, 0, BLOCK * 2);
-    }
-
-   private:
-    int64_t rows_, row_, heads_;
-    half* data_;
-};
+// The forward pass in bfloat16: both products by pairs, everything between them in float32 as in forward.hpp. Pairs are two
+// components of a vector for q_i · k_j, two keys for Σ_j w_ij · v_j. Queries lie in the lanes as [pair][BLOCK] words, keys as
+// they are, values turned to [value_dim][keys] once a head, weights as [pair of keys][BLOCK] words.
 
 struct PairBlock {
     QueryBlock block;
@@ -54,26 +10,9 @@ struct PairBlock {
     int64_t depth;                // dim, whole steps
 };
 
-// Rows as the instructions want them: components side by side, 0 up to whole steps. Copied into room where they are not.
-REGARD_APART const half* paired_rows(const Array& a, const half* from, int64_t rows, int64_t columns, int64_t depth,
-                                     int64_t whole_rows, half* room, int64_t& row) {
-    row = a.row;
-    if (a.column == 1 && columns == depth && rows % whole_rows == 0) return from;
-    row = depth;
-    memset(room, 0, static_cast<size_t>(up(rows, whole_rows) * depth) * 2);
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < columns; ++c) room[r * depth + c] = from[r * a.row + c * a.column];
-    return room;
-}
-
 REGARD_APART void begin_pairs(const Problem& p, PairBlock& b, const Spot& s) {
     begin_sums(p, b.block, s);
-    int64_t row;
-    const half* query = paired_rows(p.query, p.query.at<const half>(s.batch, s.head, s.query), s.queries, p.dim, b.depth, 1,
-                                    b.query_room, row);
-    transpose(reinterpret_cast<const real*>(query), row / 2, 1, s.queries, b.depth / 2, reinterpret_cast<real*>(b.query), BLOCK);
-    for (int64_t k = 0; s.queries < BLOCK && k < b.depth / 2; ++k)
-        std::fill(b.query + k * BLOCK + s.queries, b.query + (k + 1) * BLOCK, 0);
+    pairs_to_lanes(p.query, p.query.at<const half>(s.batch, s.head, s.query), s.queries, p.dim, b.depth, b.query_room, b.query);
     if (p.scale < 0 && !p.moved())
         for (int64_t n = 0; n < b.depth / 2 * BLOCK; ++n) b.query[n] ^= 0x80008000u;
 }
@@ -87,7 +26,7 @@ struct PairedTile {
         const int64_t kv_head = s.head / p.group();
         keys = up(s.keys, PAIR_ROWS);
         key = paired_rows(p.key, p.key.at<const half>(s.batch, kv_head, s.key), s.keys, p.dim, b.depth, PAIR_ROWS, b.key_room, key_row);
-        value = turned.at(s.batch * p.kv_heads + kv_head, s.key), value_row = turned.row(), values = turned.rows();
+        value = turned.at(s.batch * p.kv_heads + kv_head, s.key), value_row = turned.row(), values = turned.lines();
     }
     REGARD_INLINE void scores(const PairBlock& b, int strip, real* to, int64_t to_row) const {
         multiply_pairs<false>(keys, b.depth / 2, key, key_row, b.query + strip * STRIP, BLOCK, to, to_row);
@@ -96,19 +35,6 @@ struct PairedTile {
         multiply_pairs<true>(values, KEYS / 2, value, value_row, weight, weight_row, sum + strip * STRIP, BLOCK);
     }
 };
-
-// Weights to pairs of keys, those past the end 0.
-REGARD_APART void pack_weights(const real* weight, int64_t keys, pair* packed) {
-    for (int64_t k = 0; k < KEYS / 2; ++k) {
-        const real* at = weight + 2 * k * BLOCK;
-        for (int n = 0; n < BLOCK; n += LANES) {
-            const vf first = 2 * k < keys ? load(at + n) : vf{}, second = 2 * k + 1 < keys ? load(at + BLOCK + n) : vf{};
-            store_pairs(packed + k * BLOCK + n, first, second);
-        }
-    }
-}
-
-constexpr int STRIPS = BLOCK / STRIP, STRIP_VECTORS = STRIP / LANES;
 
 // The greatest product of every row of a strip so far.
 REGARD_INLINE void raise_strip(const real* score, vf* top) {
@@ -139,7 +65,7 @@ REGARD_APART void exponentiate_strip(const Problem& p, QueryBlock& q, int strip,
             const real* at = score + 2 * k * STRIP + n * LANES;
             const vf even = short_exp2_of(load(at) * factor - shift[n]), odd = short_exp2_of(load(at + STRIP) * factor - shift[n]);
             sum[n] += even + odd;
-            store_pairs(weight + k * STRIP + n * LANES, even, odd);
+            store_pairs(weight + k * STRIP + n * LANES, rounded(even, odd));
         }
     for (int n = 0; n < STRIP_VECTORS; ++n) {
         const vf shrink = exp2_of((q.top[first + n] - top[n]) * factor);
@@ -176,7 +102,7 @@ REGARD_APART void partial_tile(const Problem& p, PairBlock& b, const PairedTile&
         add_values(p, q, s);
         return;
     }
-    pack_weights(q.score, s.keys, b.weight);
+    couple_lines(q.score, s.keys, KEYS, b.weight);
     shrink_sums(p, q);
     for (int strip = 0; strip < STRIPS; ++strip) tile.add(b.weight + strip * STRIP, BLOCK, strip, q.sum);
 }
@@ -211,22 +137,16 @@ static int64_t pair_block_numbers(const Problem& p) {
     return query_block_numbers(p) + (up(p.value_dim, PAIR_ROWS) + depth / 2 + KEYS / 2) * BLOCK + 2 * KEYS * STRIP + (KEYS + BLOCK) * depth / 2 + 8 * LANES;
 }
 
-// Whether the pass is for the problem.
-static bool takes_pairs(const Problem& p) {
-    return p.query.kind == Kind::bfloat16 && p.key.kind == Kind::bfloat16 && p.value.kind == Kind::bfloat16;
-}
-
 static bool pairs_forward(const Problem& p, const Choice& choice) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
-    const int64_t key_blocks = up(p.keys, BLOCK) / BLOCK + 1;
-    const Turned turned(p);
+    const Turned turned(p.value, p.batch, p.kv_heads, p.keys, p.value_dim);
     return parallel(p.threads, [&](Team& team) {
         [[maybe_unused]] const PairUnit unit;
-        Scratch memory(pair_block_numbers(p)), words(BLOCK / 2 * p.value_dim);
+        Scratch memory(pair_block_numbers(p)), words(turned.room());
         PairBlock b = take_pair_block(p, memory);
-        pair* room = reinterpret_cast<pair*>(words.take(BLOCK / 2 * p.value_dim));
-        team.even(p.batch * p.kv_heads * key_blocks, [&](int64_t n) {
-            if (!choice.by_rows(n / key_blocks)) turned.turn(p, n / key_blocks, n % key_blocks * BLOCK, room);
+        pair* room = reinterpret_cast<pair*>(words.take(turned.room()));
+        team.even(turned.blocks(), [&](int64_t n) {
+            if (!choice.by_rows(turned.head(n))) turned.turn(n, room);
         });
         team.dynamic(items, [&](int64_t item) {
             if (choice.by_rows(item / blocks / p.group())) return;

@@ -1,0 +1,226 @@
+// The backward pass in bfloat16: all five products by pairs, everything between them in float32 as in backward.hpp. Pairs
+// are two components of a vector for q_i · k_j and do_i · v_j, two queries for Σ_i w_ij · do_i and Σ_i ds_ij · q_i, two keys
+// for Σ_j ds_ij · k_j. Keys lie in the lanes; queries and upstream gradients as they are, and turned once a head.
+
+constexpr int RUNS = BLOCK / WIDE;
+
+struct PairKeys {
+    KeyBlock block;
+    pair *key_lanes, *value_lanes, *key_pairs;  // [depth / 2][BLOCK], [value_depth / 2][BLOCK], [BLOCK / 2][width]
+    pair *weight, *slope;                       // by two queries: [QUERIES / 2][BLOCK], or two of [QUERIES / 2][WIDE]
+    half* slope_rows;                           // [QUERIES][BLOCK]
+    real* strips;                               // products of two strips, q_i · k_j and do_i · v_j: [4][QUERIES][WIDE]
+    half *query_room, *grad_room;               // rows that don't lie as the instructions want them
+    int64_t depth, value_depth, width;          // dim and value_dim in whole steps
+};
+
+static int64_t pair_width(const Problem& p) { return up(p.dim, WIDE); }
+
+static PairKeys take_pair_keys(const Problem& p, Scratch& memory) {
+    PairKeys b;
+    b.depth = up(p.dim, PAIR_DEPTH), b.value_depth = up(p.value_dim, PAIR_DEPTH), b.width = pair_width(p);
+    const auto pairs = [&](int64_t count) { return reinterpret_cast<pair*>(memory.take(count)); };
+    const auto halves = [&](int64_t count) { return reinterpret_cast<half*>(memory.take(count / 2)); };
+    const auto tile = [&](bool wanted) { return wanted ? memory.take(QUERIES * BLOCK) : nullptr; };
+    b.block.key_sum = memory.take(up(p.dim, PAIR_ROWS) * BLOCK), b.block.value_sum = memory.take(up(p.value_dim, PAIR_ROWS) * BLOCK);
+    b.block.weight = tile(!plain(p)), b.block.slope = tile(!plain(p));
+    b.block.bias = tile(bool(p.bias)), b.block.turned = tile(bool(p.bias)), b.block.bend = tile(p.cap != 0);
+    b.key_lanes = pairs(b.depth / 2 * BLOCK), b.value_lanes = pairs(b.value_depth / 2 * BLOCK);
+    b.key_pairs = pairs(BLOCK / 2 * b.width);
+    b.weight = pairs(QUERIES / 2 * BLOCK), b.slope = pairs(QUERIES / 2 * BLOCK);
+    b.slope_rows = halves(QUERIES * BLOCK);
+    b.strips = memory.take(4 * QUERIES * WIDE);
+    b.query_room = halves(QUERIES * b.depth), b.grad_room = halves(QUERIES * b.value_depth);
+    return b;
+}
+
+static int64_t pair_keys_numbers(const Problem& p) {
+    const int64_t tiles = 2 + (plain(p) ? 0 : 2) + (p.bias ? 2 : 0) + (p.cap ? 1 : 0);
+    const int64_t dims = up(p.dim, PAIR_DEPTH) + up(p.value_dim, PAIR_DEPTH);
+    return (dims * 2 + pair_width(p)) * BLOCK + tiles * QUERIES * BLOCK + 4 * QUERIES * WIDE + 16 * LANES;
+}
+
+// Whether all numbers are tame, as in tiles.hpp: their bits, without the sign, are in the order of their magnitudes.
+REGARD_APART bool tame_halves(const Array& a, const half* from, int64_t rows, int64_t columns) {
+    const half most = to_bfloat16(0x1p58f);
+    half greatest = 0;
+    for (int64_t r = 0; r < rows; ++r, from += a.row) {
+        if (a.column == 1)
+            for (int64_t c = 0; c < columns; ++c) greatest = std::max<half>(greatest, from[c] & 0x7FFF);
+        else
+            for (int64_t c = 0; c < columns; ++c) greatest = std::max<half>(greatest, from[c * a.column] & 0x7FFF);
+    }
+    return greatest <= most;
+}
+
+REGARD_APART bool begin_pair_keys(const Problem& p, PairKeys& b, const Spot& s) {
+    const int64_t kv_head = s.head / p.group();
+    const half* key = p.key.at<const half>(s.batch, kv_head, s.key);
+    const half* value = p.value.at<const half>(s.batch, kv_head, s.key);
+    pairs_to_lanes(p.key, key, s.keys, p.dim, b.depth, b.query_room, b.key_lanes);
+    pairs_to_lanes(p.value, value, s.keys, p.value_dim, b.value_depth, b.grad_room, b.value_lanes);
+    couple_rows(p.key, key, s.keys, p.dim, b.key_pairs, b.width);
+    begin_gradients(p, b.block, s);
+    return !hides(p) || (tame_halves(p.key, key, s.keys, p.dim) && tame_halves(p.value, value, s.keys, p.value_dim));
+}
+
+// Upstream gradients and queries, turned.
+struct TurnedRows {
+    Turned query, grad;
+    int64_t group;
+
+    explicit TurnedRows(const Problem& p)
+        : query(p.query, p.batch, p.heads, p.queries, p.dim), grad(p.out_grad, p.batch, p.heads, p.queries, p.value_dim),
+          group(p.group()) {}
+    REGARD_INLINE void make(const Choice& choice, Team& team) const {
+        Scratch words(std::max(query.room(), grad.room()));
+        pair* room = reinterpret_cast<pair*>(words.take(0));
+        for (const Turned* each : {&query, &grad})
+            team.even(each->blocks(), [&](int64_t n) {
+                if (!choice.by_rows(each->head(n) / group)) each->turn(n, room);
+            });
+    }
+};
+
+// A block of queries as `multiply_pairs` takes it.
+struct PairedQueries {
+    const half *query, *grad, *query_turned, *grad_turned;
+    int64_t query_row, grad_row, rows;
+
+    PairedQueries(const Problem& p, const PairKeys& b, const TurnedRows& turned, const Spot& s) {
+        const int64_t head = s.batch * p.heads + s.head;
+        rows = up(s.queries, PAIR_DEPTH);  // two of them are a pair, too
+        query = paired_rows(p.query, p.query.at<const half>(s.batch, s.head, s.query), s.queries, p.dim, b.depth, PAIR_DEPTH,
+                            b.query_room, query_row);
+        grad = paired_rows(p.out_grad, p.out_grad.at<const half>(s.batch, s.head, s.query), s.queries, p.value_dim,
+                           b.value_depth, PAIR_DEPTH, b.grad_room, grad_row);
+        query_turned = turned.query.at(head, s.query), grad_turned = turned.grad.at(head, s.query);
+    }
+    // q_i · k_j and do_i · v_j of a strip of keys.
+    REGARD_INLINE void products(const PairKeys& b, int strip, real* to, int64_t to_row) const {
+        multiply_wide<false>(rows, b.depth / 2, query, query_row, b.key_lanes + strip * WIDE, BLOCK, to, to_row);
+    }
+    REGARD_INLINE void slopes(const PairKeys& b, int strip, real* to, int64_t to_row) const {
+        multiply_wide<false>(rows, b.value_depth / 2, grad, grad_row, b.value_lanes + strip * WIDE, BLOCK, to, to_row);
+    }
+    // dv_j and dk_j of a strip of keys, from pairs of queries.
+    REGARD_INLINE void add(const PairKeys& b, const TurnedRows& turned, int strip, const pair* weight, const pair* slope,
+                           int64_t row) const {
+        multiply_wide<true>(turned.grad.lines(), rows / 2, grad_turned, turned.grad.row(), weight, row,
+                             b.block.value_sum + strip * WIDE, BLOCK);
+        multiply_wide<true>(turned.query.lines(), rows / 2, query_turned, turned.query.row(), slope, row,
+                             b.block.key_sum + strip * WIDE, BLOCK);
+    }
+    // dq_i of all keys of the block.
+    REGARD_INLINE void add_query(const PairKeys& b, real* sum) const {
+        for (int64_t d = 0; d < b.width; d += WIDE)
+            multiply_wide<true>(rows, BLOCK / 2, b.slope_rows, BLOCK, b.key_pairs + d, b.width, sum + d, b.width);
+    }
+};
+
+// log₂ w_ij = factor · (q_i · k_j) − level_i and ds_ij = w_ij · (scale · (do_i · v_j) − delta_i).
+struct Straight {
+    real factor, scale;
+    real level[QUERIES], delta[QUERIES];
+};
+
+REGARD_APART void straighten(const Problem& p, const Spot& s, const real* delta, Straight& to) {
+    to.factor = static_cast<real>(p.scale * 1.4426950408889634074), to.scale = static_cast<real>(p.scale);
+    const real* lse = p.lse.at<const real>(s.batch, s.head, s.query);
+    for (int64_t i = 0; i < QUERIES; ++i) {
+        const real level = i < s.queries ? lse[i * p.lse.row] : -INFINITE;
+        to.level[i] = level == -INFINITE ? INFINITE : level * LOG2E;  // what sees nothing, or isn't there, has no weights
+        to.delta[i] = i < s.queries ? delta[i] * to.scale : 0;
+    }
+}
+
+REGARD_INLINE vf shown_of(vf x, uint64_t word, int first) {
+    return reinterpret_cast<vf>(_mm512_maskz_mov_ps(static_cast<__mmask16>(word >> first), reinterpret_cast<__m512>(x)));
+}
+
+// Two products of a strip to weights and slopes, in the forms of the products to come.
+template <bool PARTLY>
+REGARD_APART void slopes_of_strip(PairKeys& b, const Straight& line, int64_t rows, int strip, const real* product,
+                                  const real* to_weight, pair* weight, pair* slope) {
+    for (int64_t i = 0; i < rows; i += 2)
+#pragma GCC unroll 8
+        for (int n = 0; n < WIDE; n += LANES) {
+            vf w[2], ds[2];
+#pragma GCC unroll 2
+            for (int r = 0; r < 2; ++r) {
+                const int64_t at = (i + r) * WIDE + n;
+                w[r] = short_exp2_of(load(product + at) * line.factor - line.level[i + r]);
+                if (PARTLY) w[r] = shown_of(w[r], b.block.words[i + r], strip * WIDE + n);
+                ds[r] = w[r] * (load(to_weight + at) * line.scale - line.delta[i + r]);
+            }
+            const __m512i slopes = rounded(ds[0], ds[1]);
+            half* row = b.slope_rows + i * BLOCK + strip * WIDE + n;
+            store_pairs(weight + i / 2 * WIDE + n, rounded(w[0], w[1]));
+            store_pairs(slope + i / 2 * WIDE + n, slopes);
+            store_halves(row, row + BLOCK, slopes);
+        }
+}
+
+// A tile of which only the scale makes scores, strip by strip: the products of the next strip and the gradients of the one
+// before are on their way while one is exponentiated.
+REGARD_APART void straight_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const TurnedRows& turned, const Spot& s,
+                                const real* delta) {
+    Straight line;
+    straighten(p, s, delta, line);
+    real *product = b.strips, *to_weight = b.strips + QUERIES * WIDE;
+    const auto slopes = b.block.partly ? slopes_of_strip<true> : slopes_of_strip<false>;
+    for (int strip = 0; strip < RUNS; ++strip) {
+        at.products(b, strip, product, WIDE);
+        at.slopes(b, strip, to_weight, WIDE);
+        slopes(b, line, at.rows, strip, product, to_weight, b.weight, b.slope);
+        at.add(b, turned, strip, b.weight, b.slope, WIDE);
+    }
+}
+
+// Any other tile: its scores moved or its pairs dropped.
+REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const TurnedRows& turned, const Spot& s,
+                             const Sums& sums) {
+    KeyBlock& tile = b.block;
+    for (int strip = 0; strip < RUNS; ++strip) at.products(b, strip, tile.weight + strip * WIDE, BLOCK);
+    move_weights(p, tile, s);
+    if (tile.partly) hide(tile.words, s.queries, 0, tile.weight);
+    for (int strip = 0; strip < RUNS; ++strip) at.slopes(b, strip, tile.slope + strip * WIDE, BLOCK);
+    move_slopes(p, tile, s, sums);
+    couple_lines(tile.weight, s.queries, at.rows, b.weight);
+    couple_lines(tile.slope, s.queries, at.rows, b.slope);
+    for (int64_t i = 0; i < at.rows; i += 2)
+        for (int n = 0; n < BLOCK; n += LANES) {
+            const real* from = tile.slope + i * BLOCK + n;
+            half* row = b.slope_rows + i * BLOCK + n;
+            store_halves(row, row + BLOCK, rounded(i < s.queries ? load(from) : vf{}, i + 1 < s.queries ? load(from + BLOCK) : vf{}));
+        }
+    for (int strip = 0; strip < RUNS; ++strip)
+        at.add(b, turned, strip, b.weight + strip * WIDE, b.slope + strip * WIDE, BLOCK);
+}
+
+// Tiles of pairs, for runs.hpp.
+class PairTiles {
+   public:
+    using Shared = TurnedRows;
+
+    PairTiles(const Problem& p, const Shared& turned, Scratch& memory) : turned_(turned), b_(take_pair_keys(p, memory)), block(b_.block) {}
+    static int64_t numbers(const Problem& p) { return pair_keys_numbers(p); }
+    static int64_t width(const Problem& p) { return pair_width(p); }
+    REGARD_INLINE bool begin(const Problem& p, const Spot& s) { return begin_pair_keys(p, b_, s); }
+    REGARD_INLINE void tile(const Problem& p, const Spot& s, const Sums& sums) {
+        const PairedQueries at(p, b_, turned_, s);
+        if (plain(p))
+            straight_tile(p, b_, at, turned_, s, sums.delta + s.query);
+        else
+            moved_tile(p, b_, at, turned_, s, sums);
+        at.add_query(b_, sums.query + s.query * b_.width);
+    }
+
+   private:
+    const Shared& turned_;
+    [[maybe_unused]] const PairUnit unit_{};
+    PairKeys b_;
+
+   public:
+    KeyBlock& block;
+};
