@@ -254,22 +254,21 @@ static void collect(const Problem& p, const Request& want) {
     const int64_t runs = runs_of(want), heads = p.batch * want.head_count;
     const int64_t blocks = (want.end_query - want.first_query + BLOCK - 1) / BLOCK;
     List<Share> shares(runs * heads);
-#pragma omp parallel num_threads(static_cast<int>(p.threads))
-    {
+    parallel(p.threads, [&](Team& team) {
         Scratch memory(query_block_numbers(p));
         QueryBlock b = take_query_block(p, memory);
         Folds f;
         f.folds.resize(want.grouping_count);
-#pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < runs * heads; ++item) {
+        team.dynamic(runs * heads, [&](int64_t item) {
             const int64_t head = item % heads, run = runs - 1 - item / heads;  // causal: the longest first
             const int64_t first = want.first_query + blocks * run / runs * BLOCK;
             const int64_t end = std::min(want.first_query + blocks * (run + 1) / runs * BLOCK, want.end_query);
             const Spot rows = {head / want.head_count, want.heads[head % want.head_count], first, end - first, want.first_key, 0};
             collect_run(p, want, b, f, rows, head, shares[run * heads + head]);
-        }
-#pragma omp for schedule(static)
-        for (int64_t head = 0; head < heads; ++head)
+        });
+        team.even(heads, [&](int64_t head) {
             for (int64_t run = 0; run < runs; ++run) add_share(p, want, shares[run * heads + head], head);
-    }
+        });
+        return true;
+    });
 }

@@ -20,6 +20,8 @@
 
 #if REGARD_BYTES > 16
 #include <immintrin.h>
+#elif defined(__SSE__)
+#include <xmmintrin.h>
 #endif
 
 #include "isa.hpp"

@@ -155,17 +155,16 @@ REGARD_APART void measure_rows(const Problem& p, const Request& want, QueryBlock
 
 static void measure(const Problem& p, const Request& want) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, width = lanes_up(want.top);
-#pragma omp parallel num_threads(static_cast<int>(p.threads))
-    {
+    parallel(p.threads, [&](Team& team) {
         Scratch memory(query_block_numbers(p) + BLOCK * width);
         QueryBlock b = take_query_block(p, memory);
         List<word> keys(BLOCK * width);
         RowSums r;
         r.best = memory.take(BLOCK * width), r.best_key = keys.data(), r.width = width;
-#pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < p.batch * p.heads * blocks; ++item) {
+        team.dynamic(p.batch * p.heads * blocks, [&](int64_t item) {
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
             measure_rows(p, want, b, r, {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0});
-        }
-    }
+        });
+        return true;
+    });
 }

@@ -24,6 +24,35 @@ REGARD_INLINE Seen summed(const uint64_t* words, int64_t count, uint64_t whole) 
     return any == 0 ? Seen::nothing : every == whole ? Seen::everything : Seen::some;
 }
 
+// 64 bits from a byte on, where the row has so many. Of a byte, the highest is the first; here, the lowest.
+REGARD_INLINE uint64_t bits_at(const uint8_t* row, int64_t byte, int64_t stride) {
+    uint64_t word = 0;
+    if (byte < stride) memcpy(&word, row + byte, std::min<int64_t>(stride - byte, 8));
+    const auto swap = [&](int step, uint64_t low) { word = (word >> step & low) | (word & low) << step; };
+    swap(1, 0x5555555555555555u), swap(2, 0x3333333333333333u), swap(4, 0x0F0F0F0F0F0F0F0Fu);
+    return word;
+}
+
+// Bit j: whether the row sees key `key` + j.
+REGARD_INLINE uint64_t bits_from(const Form& form, int64_t row, int64_t key, int64_t width) {
+    const int64_t byte = key >> 3, shift = key & 7;
+    const uint8_t* bits = form.words + row * form.stride;
+    uint64_t word = bits_at(bits, byte, form.stride) >> shift;
+    if (shift) word |= bits_at(bits, byte + 8, form.stride) << (64 - shift);
+    return word & low_bits(width);
+}
+
+// Bit c of word r becomes bit r of word c, by halves, quarters and so on.
+REGARD_INLINE void turn_bits(uint64_t* square) {
+    uint64_t low = 0xFFFFFFFFu;
+    for (int step = 32; step; step >>= 1, low ^= low << step)
+        for (int first = 0; first < 64; first += 2 * step)
+            for (int k = first; k < first + step; ++k) {
+                const uint64_t differs = (square[k] >> step ^ square[k + step]) & low;
+                square[k] ^= differs << step, square[k + step] ^= differs;
+            }
+}
+
 // Walks the keys of a block of query rows upwards: bit r of words[j] says whether row r sees key `key` + j.
 class Walk {
    public:
@@ -69,11 +98,10 @@ class Walk {
     }
 
     void copy(int64_t key, int64_t width, uint64_t* words) {
-        for (int64_t r = 0; r < rows_; ++r) {
-            const uint8_t* row = form_->words + (first_ + r) * form_->stride;
-            for (int64_t j = 0; j < width; ++j)
-                words[j] |= uint64_t{(row[(key + j) >> 3] >> (7 - ((key + j) & 7))) & 1u} << r;
-        }
+        uint64_t square[64] = {};
+        for (int64_t r = 0; r < rows_; ++r) square[r] = bits_from(*form_, first_ + r, key, width);
+        turn_bits(square);
+        std::copy(square, square + width, words);
     }
 
     const Form* form_;
@@ -96,8 +124,7 @@ REGARD_APART Seen look_along(const Form* form, int64_t first, int64_t rows, int6
                 word |= low_bits(high) & ~low_bits(low);
             }
         } else {
-            const uint8_t* row = form->words + (first + r) * form->stride;
-            for (int64_t j = 0; j < width; ++j) word |= uint64_t{(row[(key + j) >> 3] >> (7 - ((key + j) & 7))) & 1u} << j;
+            word = bits_from(*form, first + r, key, width);
         }
         words[r] = word;
     }

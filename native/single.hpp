@@ -29,16 +29,15 @@ static void weigh(const Problem& p, const Request& want) {
         if (!n || want.chosen[n] >= want.chosen[begins.back()] + BLOCK) begins.push_back(n);
     const int64_t groups = static_cast<int64_t>(begins.size());
     begins.push_back(want.chosen_count);
-#pragma omp parallel num_threads(static_cast<int>(p.threads))
-    {
+    parallel(p.threads, [&](Team& team) {
         Scratch memory(query_block_numbers(p));
         QueryBlock b = take_query_block(p, memory);
-#pragma omp for schedule(dynamic)
-        for (int64_t item = 0; item < p.batch * p.heads * groups; ++item) {
+        team.dynamic(p.batch * p.heads * groups, [&](int64_t item) {
             const int64_t head = item / groups, group = item % groups;
             weigh_rows(p, want, b, {head / p.heads, head % p.heads, 0, 0, 0, 0}, begins[group], begins[group + 1]);
-        }
-    }
+        });
+        return true;
+    });
 }
 
 static bool sees(const Form* form, int64_t query, int64_t key) {
@@ -85,15 +84,14 @@ static double weight_of(const Problem& p, const Spot& s, real* room) {
 }
 
 static void pick(const Problem& p, const Request& want) {
-#pragma omp parallel num_threads(static_cast<int>(p.threads))
-    {
+    parallel(p.threads, [&](Team& team) {
         Scratch memory(2 * p.dim);
         real* room = memory.take(2 * p.dim);
-#pragma omp for schedule(static)
-        for (int64_t n = 0; n < p.batch * p.heads * want.chosen_count; ++n) {
+        team.even(p.batch * p.heads * want.chosen_count, [&](int64_t n) {
             const int64_t head = n / want.chosen_count, *pair = want.chosen + 2 * (n % want.chosen_count);
             const Spot s = {head / p.heads, head % p.heads, pair[0], 1, pair[1], 1};
             static_cast<real*>(want.weights)[n] = static_cast<real>(weight_of(p, s, room));
-        }
-    }
+        });
+        return true;
+    });
 }

@@ -225,26 +225,28 @@ REGARD_APART void to_rows(const Rows& from, int64_t rows, int64_t columns, int64
     }
 }
 
-// Whether a block holds neither NaN nor ∞: 0 · x is 0 for all other x.
-REGARD_APART bool finite(const Rows& from, int64_t rows, int64_t columns) {
-    real sum = 0;
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = 0; c < columns; ++c) sum += 0 * from.data[r * from.row + c * from.column];
-    return sum == 0;
-}
-
-// Whether no product of a block's vectors with others of its kind can leave the finite numbers: then hidden pairs stay 0
-// whatever they are multiplied with.
-REGARD_APART bool tame(const Rows& from, int64_t rows, int64_t columns) {
-    constexpr real most = static_cast<real>(SINGLE ? 0x1p58 : 0x1p500);
+// within(|x|) for every number of a block; a comparison, so that NaN is not within.
+template <class Within>
+REGARD_INLINE bool all_of(const Rows& from, int64_t rows, int64_t columns, const Within& within) {
     const int64_t whole = from.column == 1 ? columns / LANES * LANES : 0;
     vi lanes = ~vi{};
     bool all = true;
     for (int64_t r = 0; r < rows; ++r) {
         const real* row = from.data + r * from.row;
-        for (int64_t c = 0; c < whole; c += LANES) lanes &= magnitude(load(row + c)) <= most;
-        for (int64_t c = whole; c < columns; ++c) all &= std::fabs(row[c * from.column]) <= most;
+        for (int64_t c = 0; c < whole; c += LANES) lanes &= within(magnitude(load(row + c)));
+        for (int64_t c = whole; c < columns; ++c) all &= within(std::fabs(row[c * from.column])) != 0;
     }
     for (int n = 0; n < LANES; ++n) all &= lanes[n] != 0;
     return all;
+}
+
+// Whether a block holds neither NaN nor ∞.
+REGARD_APART bool finite(const Rows& from, int64_t rows, int64_t columns) {
+    return all_of(from, rows, columns, [](auto x) { return x < INFINITE; });
+}
+
+// Whether no product of a block's vectors with others of its kind can leave the finite numbers: then hidden pairs stay 0
+// whatever they are multiplied with.
+REGARD_APART bool tame(const Rows& from, int64_t rows, int64_t columns) {
+    return all_of(from, rows, columns, [](auto x) { return x <= static_cast<real>(SINGLE ? 0x1p58 : 0x1p500); });
 }

@@ -260,3 +260,16 @@ def test_a_forked_child_uses_one_thread():
     if not child:
         os._exit(0 if torch.equal(rg.attend(query, query, query, rg.causal(), engine="native"), expected) else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_least_numbers_are_kept_outside_of_the_kernels():
+    """Within them results below the least normal number become 0, on every thread of theirs, and only there."""
+    least, threads = torch.full((1 << 16,), 1e-40), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        query, key, value = (numbers(1, 2, 131, 17, seed=n).float().requires_grad_() for n in range(3))
+        out = rg.attend(query, key, value, rg.alibi(), engine="native")
+        out.sum().backward()
+        assert torch.equal(least * 1, least) and (least * 1 != 0).all()
+    finally:
+        torch.set_num_threads(threads)
