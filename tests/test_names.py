@@ -22,7 +22,17 @@ LEFT_BEHIND = {"annotations"}
 # Files on the first floor below `regard`, and these, say what they offer; files inside a room may leave it to the room.
 ROOMS = {f"regard.terms.{room}" for room in ("score", "pattern", "bias", "normalize")}
 
-EXTRAS = ("accelerate", "gguf", "matplotlib", "pandas", "sklearn", "starlette", "tokenizers", "transformers")
+EXTRAS = (
+    "accelerate",
+    "gguf",
+    "matplotlib",
+    "pandas",
+    "sklearn",
+    "starlette",
+    "tokenizers",
+    "torch_geometric",
+    "transformers",
+)
 
 
 def names_of_modules() -> list[str]:

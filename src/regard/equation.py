@@ -17,7 +17,7 @@ from regard.products import finite, gather, is_transformed, pairs
 from regard.rule import Rule
 from regard.terms.normalize import NOTHING, Softmax, visible_share
 
-__all__ = ["Place", "Weighed", "attended", "weigh", "with_sink"]
+__all__ = ["Listed", "Place", "Weighed", "attended", "weigh", "with_sink"]
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,33 @@ class Meeting:
         split = query.reshape(batch, kv_heads, heads // kv_heads, rows, 1, dim)
         met = (split + key[:, :, None, None]).reshape(batch, heads, rows, keys, dim)
         return met if self.visible is None else torch.where(self.visible[..., None], met, 0)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """The same two ways over a list of pairs: `[batch, heads, pairs, 1]` in place of queries and keys."""
+
+    query: Tensor
+    key: Tensor
+
+    def dot(self, query: Tensor, key: Tensor) -> Tensor:
+        """q_i · k_j."""
+        left, right = self._met(query, key)
+        return (left * right).sum(-1, keepdim=True)
+
+    def add(self, query: Tensor, key: Tensor) -> Tensor:
+        """q_i + k_j, component by component."""
+        left, right = self._met(query, key)
+        return (left + right)[..., None, :]
+
+    def _met(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
+        group = query.shape[1] // key.shape[1]
+        return _picked(query, self.query), _picked(key if group == 1 else key.repeat_interleave(group, 1), self.key)
+
+
+def _picked(vectors: Tensor, rows: Tensor) -> Tensor:
+    """Some rows `[batch, heads, ·, dim]`; a row of all heads is read at once, as layers leave them side by side."""
+    return vectors.transpose(1, 2).contiguous().index_select(1, rows).transpose(1, 2)
 
 
 def _grouped(tensor: Tensor, kv_heads: int) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from regard.equation import Place
 from regard.problem import Problem
 from regard.terms.pattern import Form, Lists
+from regard.terms.pattern.ranges import pieces
 from regard.terms.tree import Role
 
 __all__ = ["Index", "Tile", "tiles"]
@@ -195,8 +196,8 @@ def _kv(problem: Problem, head: Index) -> Index:
 
 
 def _columns(form: Form, first: int, last: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    spans = form.spans(first, last)
-    return np.concatenate([np.arange(low, high) for low, high in spans]) if len(spans) else np.zeros(0, np.int64)
+    low, high = form.spans(first, last).T
+    return pieces(low, high - low)
 
 
 def _all(problem: Problem) -> np.ndarray[tuple[int], np.dtype[np.int64]]:

@@ -92,6 +92,69 @@ WRONG_BOTH = {
     "got torch.float32 [19]": lambda: (rows(BATCH, POSITIONS, DIM), rows(19)),
 }
 
+
+NODES, TARGETS, EDGES = 31, 13, 71
+
+
+def edge_index() -> Tensor:
+    """Every edge once; all nodes are below TARGETS, so that the graph may be bipartite too."""
+    every = torch.cartesian_prod(torch.arange(TARGETS), torch.arange(TARGETS))
+    return every[torch.randperm(TARGETS**2)[:EDGES]].T.contiguous()
+
+
+def graph() -> tuple[Tensor, Tensor]:
+    return rows(NODES, DIM), edge_index()
+
+
+def ends() -> tuple[tuple[Tensor, Tensor], Tensor]:
+    return (rows(NODES, DIM), rows(TARGETS, KEY_DIM)), edge_index()
+
+
+def carried() -> tuple[Tensor, Tensor, Tensor]:
+    return rows(NODES, DIM), edge_index(), rows(EDGES, 3)
+
+
+def maps(channels: int = DIM) -> tuple[Tensor]:
+    return (rows(BATCH, channels, 5, 7),)
+
+
+def field_of_places() -> tuple[Tensor]:
+    return (rows(BATCH, 5, 7, DIM),)
+
+
+def points() -> tuple[Tensor, Tensor, Tensor]:
+    return rows(BATCH, POSITIONS, 3), rows(BATCH, SOURCES, 3), rows(BATCH, SOURCES, VALUE_DIM)
+
+
+def non_local(**options: Any) -> rg.nn.NonLocal:
+    """It gives back its input until it has learned."""
+    made = rg.nn.NonLocal(DIM, HEADS, heads=KV_HEADS, **options)
+    nn.init.normal_(made.out.weight)
+    return made
+
+
+def kernel(**options: Any) -> rg.nn.ConvolutionAsAttention:
+    return rg.nn.convolution_as_attention(nn.Conv2d(4, 6, (3, 2), **options))
+
+
+WRONG_GRAPH = {
+    f"sources as floating-point [nodes, {DIM}]": lambda: (rows(NODES, DIM + 1), edge_index()),
+    "[2, edges], sources then targets": lambda: (rows(NODES, DIM), edge_index().T),
+    "whole numbers": lambda: (rows(NODES, DIM), edge_index().double()),
+    "has edge_dim=None": carried,
+}
+WRONG_MAPS = {
+    f"[batch, {DIM}, ": lambda: (rows(BATCH, DIM + 1, 5, 7),),
+    "got torch.float32 [11, 5]": lambda: (rows(DIM, 5),),
+    "torch.int64": lambda: (torch.ones(BATCH, DIM, 5, 7, dtype=torch.int64),),
+    "at least one place": lambda: (rows(BATCH, DIM, 0, 7),),
+}
+WRONG_FIELD = {
+    f"·, {DIM}] on a grid of 2 axes": lambda: (rows(BATCH, 5, 7, DIM + 1),),
+    "got torch.float32 [7, 11]": lambda: (rows(7, DIM),),
+    "got list": lambda: ([[1.0] * DIM],),
+}
+
 EXAMPLES: dict[str, list[Example]] = {
     "Additive": [Example(lambda: rg.nn.Additive(DIM, 19, 23), both, lengths, WRONG_BOTH)],
     "Block": [
@@ -126,5 +189,79 @@ EXAMPLES: dict[str, list[Example]] = {
             },
         ),
         Example(extra, own),
+    ],
+    "Axial": [
+        Example(lambda: rg.nn.Axial(DIM, HEADS, head_dim=KEY_DIM), field_of_places, wrong=WRONG_FIELD),
+        Example(lambda: rg.nn.Axial(DIM, HEADS, 3, rule=every_term(), head_dim=KEY_DIM), lambda: (rows(2, 3, 5, DIM),)),
+    ],
+    "ChannelGate": [Example(lambda: rg.nn.ChannelGate(DIM, 2), maps, wrong=WRONG_MAPS)],
+    "ConvolutionAsAttention": [
+        Example(kernel, lambda: maps(4), wrong={"[batch, 4, rows, columns], got [2, 11, 5, 7]": maps}),
+        Example(lambda: kernel(padding=(2, 1), stride=(1, 2), groups=2), lambda: maps(4)),
+    ],
+    "GAT": [
+        Example(lambda: rg.nn.GAT(DIM, VALUE_DIM, HEADS), graph, wrong=WRONG_GRAPH),
+        Example(lambda: rg.nn.GAT((DIM, KEY_DIM), VALUE_DIM, HEADS, concat=False), ends),
+        Example(lambda: rg.nn.GAT(DIM, VALUE_DIM, HEADS, edge_dim=3, self_loops=False), carried),
+    ],
+    "GATv2": [
+        Example(lambda: rg.nn.GATv2(DIM, VALUE_DIM, HEADS), graph, wrong=WRONG_GRAPH),
+        Example(lambda: rg.nn.GATv2((DIM, KEY_DIM), VALUE_DIM, HEADS, concat=False), ends),
+        Example(lambda: rg.nn.GATv2(DIM, VALUE_DIM, HEADS, edge_dim=3), carried, wrong={"pass edge_features": graph}),
+    ],
+    "Graph": [
+        Example(lambda: rg.nn.Graph(DIM, VALUE_DIM, HEADS), graph, wrong=WRONG_GRAPH),
+        Example(lambda: rg.nn.Graph((DIM, KEY_DIM), VALUE_DIM, HEADS, concat=False, self_loops=True), ends),
+        Example(
+            lambda: rg.nn.Graph(DIM, VALUE_DIM, HEADS, edge_dim=3, rule=every_term()),
+            carried,
+            wrong={
+                "edge_features [71, 3], got [71, 2]": lambda: (*graph(), rows(EDGES, 2)),
+                "every edge once": lambda: (rows(NODES, DIM), torch.zeros(2, 2, dtype=torch.int64), rows(2, 3)),
+            },
+        ),
+    ],
+    "NadarayaWatson": [
+        Example(
+            lambda: rg.nn.NadarayaWatson(3, float(torch.rand(())) + 0.5),
+            points,
+            wrong={
+                "query as floating-point [..., positions, 3]": lambda: (rows(5, 2), rows(7, 3), rows(7, 1)),
+                "as many positions, got 7 and 11": lambda: (rows(5, 3), rows(7, 3), rows(11, 1)),
+                "value as floating-point": lambda: (rows(5, 3), rows(7, 3), torch.ones(7, 1, dtype=torch.int64)),
+            },
+        ),
+        Example(lambda: rg.nn.NadarayaWatson(3, float(torch.rand(())) + 0.5, neighbors=5), points),
+    ],
+    "Neighborhood": [
+        Example(
+            lambda: rg.nn.Neighborhood(DIM, HEADS, (3, 5), head_dim=KEY_DIM),
+            field_of_places,
+            wrong={**WRONG_FIELD, "larger than the grid (5, 3)": lambda: (rows(BATCH, 5, 3, DIM),)},
+        ),
+        Example(lambda: rg.nn.Neighborhood(DIM, HEADS, 3, edge="clip", head_dim=KEY_DIM), own),
+    ],
+    "NonLocal": [
+        Example(non_local, maps, wrong=WRONG_MAPS),
+        Example(lambda: non_local(pool=2, rule=rg.dot(learned(KV_HEADS))), maps),
+    ],
+    "Pyramid": [
+        Example(lambda: rg.nn.Pyramid(12, 3, 2, (1, 3)), lambda: (rows(BATCH, POSITIONS, 12),)),
+        Example(
+            lambda: rg.nn.Pyramid(12, 3, (1, 2, 5), (5, 1, 2), causal=True),
+            lambda: (rows(BATCH, POSITIONS, 12),),
+            lambda: {"present": torch.arange(POSITIONS) < torch.tensor([[11], [13]])},
+            {
+                "[..., positions, 12]": own,
+                "booleans [2, 13], got torch.bool [13]": lambda: (
+                    rows(BATCH, POSITIONS, 12),
+                    torch.ones(POSITIONS, dtype=torch.bool),
+                ),
+            },
+        ),
+    ],
+    "Spatial": [Example(lambda: rg.nn.Spatial(DIM, 2, 3), maps, wrong=WRONG_MAPS)],
+    "SpatialGate": [
+        Example(lambda: rg.nn.SpatialGate(3), maps, wrong={"rows, columns], got torch.float32 [2, 13, 11]": own})
     ],
 }

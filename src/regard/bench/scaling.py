@@ -16,7 +16,7 @@ from regard.bench.task import Competitor, Task, Unable
 from regard.rule import Rule
 from regard.terms.pattern import window
 
-__all__ = ["Point", "points"]
+__all__ = ["Point", "grown", "points"]
 
 WIDTH = 256
 MASK = 1 << 30
@@ -80,13 +80,13 @@ def _at(kind: str, case: Case, competitors: tuple[Competitor, ...], effort: Effo
             calls[each.name] = each.prepare(task).call
         except Unable as unable:
             yield Point(kind, each.name, length, None, None, str(unable))
-    grown = {name: _grown(call) for name, call in calls.items()}
+    grown = {name: grown(call) for name, call in calls.items()}
     timed = rounds(calls, effort)
     for name in calls:
         yield Point(kind, name, length, timed.spread(name), grown[name], disturbed=timed.disturbed)
 
 
-def _grown(call: Callable[[], Any]) -> int | None:
+def grown(call: Callable[[], Any]) -> int | None:
     """Bytes by which resident memory grew at its highest during a call, after one to warm up."""
     if sys.platform != "linux":
         return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from regard.engines.native.edgewise import along_edges, listable
 from regard.engines.native.moves import Moves, moves_of
 from regard.engines.native.moves import refusal as bias_refusal
 from regard.problem import Problem
@@ -43,8 +44,8 @@ class Lowered:
 def refusal(problem: Problem) -> str | None:
     """Why the kernels can't take the rule, or None."""
     rule = problem.rule
-    if not isinstance(_uncapped(rule.score), (Dot, General, Cosine, Gaussian)):
-        return f"its scores are products of vectors, not {rule.score!r}"
+    if not _product(rule.score) and not listable(problem):
+        return f"its scores are products of vectors, but for a graph's edges alone, not {rule.score!r}"
     if not isinstance(rule.normalize, (Softmax, Sigmoid)):
         return f"its normalizers are softmax and sigmoid, not {rule.normalize!r}"
     return bias_refusal(problem)
@@ -53,17 +54,34 @@ def refusal(problem: Problem) -> str | None:
 def lower(problem: Problem) -> Lowered:
     """The problem in the kernels' terms."""
     score, normalize = problem.rule.score, problem.rule.normalize
-    query, key, scale = _vectors(_uncapped(score), problem)
+    if _product(score):
+        moves = moves_of(problem)
+        query, key, scale = _vectors(_uncapped(score), problem)
+        cap = score.cap if isinstance(score, Softcap) else 0.0
+    else:
+        query, key, scale, cap = *_absent(problem), 0.0, 0.0
+        moves = along_edges(problem)
     return Lowered(
         query=query,
         key=key,
         value=problem.value,
         scale=scale,
-        cap=score.cap if isinstance(score, Softcap) else 0.0,
+        cap=cap,
         normalize=int(isinstance(normalize, Sigmoid)),
         sink=None if problem.parts else _sink(problem),
-        moves=moves_of(problem),
+        moves=moves,
     )
+
+
+def _product(score: Score) -> bool:
+    return isinstance(_uncapped(score), (Dot, General, Cosine, Gaussian))
+
+
+def _absent(problem: Problem) -> tuple[Tensor, Tensor]:
+    """Queries and keys of one component, all 0: the numbers of the edges say all of the score."""
+    zero = torch.zeros(1, 1, 1, 1, dtype=problem.query.dtype)
+    query, key = problem.query.shape, problem.key.shape
+    return zero.expand(*query[:3], 1), zero.expand(*key[:3], 1)
 
 
 def _uncapped(score: Score) -> Score:

@@ -76,8 +76,8 @@ def refusal(problem: Problem) -> str | None:
     return None
 
 
-def moves_of(problem: Problem) -> Moves:
-    """The bias, and the shift of a sigmoid with it, which is a bias as well."""
+def moves_of(problem: Problem, edges: bool = True) -> Moves:
+    """The bias, and the shift of a sigmoid with it, which is a bias as well; `edges`: with what it says of edges."""
     parts = _parts(problem.rule.bias)
     dtype = problem.accumulate
     table, zero = _table(problem, [part for part in parts if isinstance(part, DISTANT)])
@@ -86,9 +86,9 @@ def moves_of(problem: Problem) -> Moves:
     keys = [v if v.ndim == 3 else v.squeeze(2) for v in values if _per_key(v)]
     keys += _shift(problem)
     pairs = [v for v in values if not _per_key(v)]
-    edges = next((part for part in parts if isinstance(part, Edges)), None)
+    along = next((part for part in parts if edges and isinstance(part, Edges)), None)
     every = (problem.batch, problem.heads, problem.keys)
-    lists = (None, None, None) if edges is None else _edges(problem, edges)
+    lists = (None, None, None) if along is None else _edges(problem, along)
     return Moves(
         table=table,
         keys=_sum(keys).expand(every) if keys else None,

@@ -106,9 +106,10 @@ def edges(index: Tensor, values: Tensor) -> Edges:
         raise InputError(f"bias.edges needs one value an edge: {index.shape[1]} edges, got values {list(values.shape)}")
     if index.numel() and not 0 <= int(index.min()) <= int(index.max()) < NODES:
         raise InputError(f"bias.edges needs positions from 0 to 2³¹ − 1, got {int(index.min())}…{int(index.max())}")
-    if torch.unique(index, dim=1).shape[1] != index.shape[1]:
+    index = index.to(torch.int64)
+    if torch.unique(index[1] * NODES + index[0]).numel() != index.shape[1]:
         raise InputError("bias.edges needs every edge once; sum the values of repeated edges first")
-    return Edges(index.to(torch.int64), values)
+    return Edges(index, values)
 
 
 def tensor(values: Tensor) -> Given:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor
+from torch.nn.functional import leaky_relu
 
 from regard.errors import InputError
 from regard.terms.heads import check_heads, check_tensor, over_pairs, per_head
@@ -19,8 +19,8 @@ __all__ = ["Additive", "additive"]
 class Additive(Score):
     """scale · v · f(W q_i + U k_j), f = tanh, or leaky ReLU when `negative_slope` is given."""
 
-    query_weight: Tensor
-    key_weight: Tensor
+    query_weight: Tensor | None
+    key_weight: Tensor | None
     vector: Tensor
     negative_slope: float | None = None
     scale: float | Tensor = 1.0
@@ -32,20 +32,20 @@ class Additive(Score):
     }
 
     def pairs(self, query: Tensor, key: Tensor, over: Pairs) -> Tensor:
-        if self.key_weight.ndim == 3:
-            key = key.repeat_interleave(query.shape[1] // key.shape[1], 1)
-        hidden = over.add(query @ self.query_weight.mT, key @ self.key_weight.mT)
-        bent = (
-            hidden.tanh()
-            if self.negative_slope is None
-            else torch.where(hidden > 0, hidden, hidden * self.negative_slope)
-        )
-        vector = self.vector if self.vector.ndim == 1 else self.vector[:, None, :]
-        return (bent @ vector[..., None]).squeeze(-1) * over_pairs(self.scale)
+        group = query.shape[1] // key.shape[1]
+        if self.key_weight is not None and self.key_weight.ndim == 3 and group > 1:
+            key = key.repeat_interleave(group, 1)
+        hidden = over.add(_times(query, self.query_weight), _times(key, self.key_weight))
+        bent = hidden.tanh() if self.negative_slope is None else leaky_relu(hidden, self.negative_slope)
+        score = bent.flatten(2, 3) @ self.vector[..., None]
+        return score.reshape(bent.shape[:-1]) * over_pairs(self.scale)
 
     def check(self, dim: int, key_dim: int, heads: int) -> None:
-        check_matrix("additive's W", self.query_weight, (self.width, dim), heads)
-        check_matrix("additive's U", self.key_weight, (self.width, key_dim), heads)
+        for name, weight, size in (("W", self.query_weight, dim), ("U", self.key_weight, key_dim)):
+            if weight is not None:
+                check_matrix(f"additive's {name}", weight, (self.width, size), heads)
+            elif size != self.width:
+                raise InputError(f"additive without {name} needs vectors of v's {self.width} components, got {size}")
         shape = tuple(self.vector.shape)
         if shape not in ((self.width,), (heads, self.width)):
             raise InputError(f"additive's v must be [{self.width}] or [{heads}, {self.width}], got {list(shape)}")
@@ -53,7 +53,7 @@ class Additive(Score):
 
     @property
     def width(self) -> int:
-        return self.query_weight.shape[-2]
+        return self.vector.shape[-1]
 
     def __repr__(self) -> str:
         bend = "" if self.negative_slope is None else f", negative_slope={self.negative_slope:g}"
@@ -61,8 +61,8 @@ class Additive(Score):
 
 
 def additive(
-    query_weight: Tensor,
-    key_weight: Tensor,
+    query_weight: Tensor | None,
+    key_weight: Tensor | None,
     vector: Tensor,
     *,
     negative_slope: float | None = None,
@@ -73,8 +73,8 @@ def additive(
     `score(q_i, k_j) = scale · v · f(W q_i + U k_j)`
 
     Args:
-        query_weight: W, `[hidden, dim]` or `[heads, hidden, dim]`.
-        key_weight: U, `[hidden, key_dim]` or `[heads, hidden, key_dim]`.
+        query_weight: W, `[hidden, dim]` or `[heads, hidden, dim]`; None where queries are projected already.
+        key_weight: U, `[hidden, key_dim]` or `[heads, hidden, key_dim]`; None likewise.
         vector: v, `[hidden]` or `[heads, hidden]`.
         negative_slope: None for f = tanh, a number for a leaky ReLU with that slope below 0.
         scale: a number or a tensor `[heads]`.
@@ -82,9 +82,14 @@ def additive(
     Source: Bahdanau et al. 2015, "Neural Machine Translation by Jointly Learning to Align and Translate";
     Brody et al. 2022, "How Attentive are Graph Attention Networks?".
     """
-    check_tensor("additive's W", query_weight, (2, 3))
-    check_tensor("additive's U", key_weight, (2, 3))
+    for name, weight in (("W", query_weight), ("U", key_weight)):
+        if weight is not None:
+            check_tensor(f"additive's {name}", weight, (2, 3))
     check_tensor("additive's v", vector, (1, 2))
     if negative_slope is not None and not math.isfinite(negative_slope):
         raise InputError(f"additive(negative_slope) needs a finite number or None, got {negative_slope}")
     return Additive(query_weight, key_weight, vector, negative_slope, per_head("additive(scale)", scale))
+
+
+def _times(vectors: Tensor, weight: Tensor | None) -> Tensor:
+    return vectors if weight is None else vectors @ weight.mT
