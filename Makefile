@@ -22,7 +22,7 @@ BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test battery bench check fuzz sanitize valgrind neon format clean
+.PHONY: help demo test battery bench crossover check fuzz sanitize valgrind neon format clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full prod
 
 bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this machine: long, and nothing else may run (ARGS="--quick")
 	@$(BIN)/regard bench $(or $(ARGS),--save benchmarks)
+
+crossover: $(STAMPS)/demo  ## from which length on an approximation is faster than the exact equation: minutes, nothing else may run
+	@$(BIN)/python -m regard.compare.crossover $(or $(ARGS),--save benchmarks/crossover.md)
 
 fuzz: $(STAMPS)/dev  ## search for inputs that go wrong (MINUTES=10, ARGS="--seed 7", ARGS="--again build/fuzz/7.json")
 	@$(BIN)/python tests/fuzz/search.py --minutes $(MINUTES) $(ARGS)

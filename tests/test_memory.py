@@ -109,3 +109,16 @@ def test_heads_that_see_little_do_not_pay_for_heads_that_see_all():
 def test_padding_of_each_batch_entry_is_skipped():
     query = torch.zeros(3, 1, 2048, 4)
     assert rg.plan(query, query, query, rg.padding(torch.tensor([64, 2048, 640]))).visited == 2048 * (64 + 2048 + 640)
+
+
+@linux
+def test_causal_linear_attention_keeps_a_sum_for_each_chunk_only():
+    """Forward and backward; a sum of 64 × 64 for each of 65,536 positions would be 1 GiB."""
+    body = """
+    def run(n):
+        q, k, v = (torch.randn(1, n, 64, requires_grad=True) for _ in range(3))
+        rg.approximate.linear(q, k, v, rg.causal()).sum().backward()
+    def warm(): run(257)
+    def work(): run(65536)
+    """
+    assert peak(body) < 450 * MEGABYTE

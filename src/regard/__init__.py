@@ -5,7 +5,7 @@ Every kind of attention is one equation,
 Say which terms you want; it is computed exactly, at any length.
 """
 
-from regard import nn
+from regard import approximate, nn
 from regard.attention import attend, partial, steps, weights
 from regard.compat import scaled_dot_product_attention, varlen
 from regard.engines.reference import Steps
@@ -52,6 +52,7 @@ __all__ = [
     "__version__",
     "additive",
     "alibi",
+    "approximate",
     "attend",
     "axial",
     "bias",

@@ -1,4 +1,4 @@
-"""The command line: `regard explain`, `regard bench`."""
+"""The command line: `regard explain`, `regard compare`, `regard bench`."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import NoReturn
 
 import regard
 from regard.bench import command
+from regard.compare import command as comparing
 from regard.errors import InputError, MissingError, RegardError
 
 __all__ = ["main"]
@@ -98,6 +99,19 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.options(bench)
     bench.set_defaults(run=_bench)
+    compare = commands.add_parser(
+        "compare",
+        formatter_class=form,
+        allow_abbrev=False,
+        help="recurrent, self-, sparse and linear attention on the same work, measured",
+        description=(
+            "Train ten small models of one size on one task, alike: recurrent ones with\n"
+            "Bahdanau's, Luong's or no attention, transformers with self-attention, sparse\n"
+            "patterns and approximations. Then time them as sequences get longer."
+        ),
+    )
+    comparing.options(compare)
+    compare.set_defaults(run=_compare)
     return parser
 
 
@@ -178,6 +192,13 @@ def _bench(asked: argparse.Namespace) -> int:
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     with _Progress() as progress:
         return command.run(asked, progress.print, progress)
+
+
+def _compare(asked: argparse.Namespace) -> int:
+    """Train, measure, print, save."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with _Progress() as progress:
+        return comparing.run(asked, progress.print, progress)
 
 
 def _text(words: list[str]) -> str:

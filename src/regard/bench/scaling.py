@@ -80,10 +80,10 @@ def _at(kind: str, case: Case, competitors: tuple[Competitor, ...], effort: Effo
             calls[each.name] = each.prepare(task).call
         except Unable as unable:
             yield Point(kind, each.name, length, None, None, str(unable))
-    grown = {name: grown(call) for name, call in calls.items()}
+    taken = {name: grown(call) for name, call in calls.items()}
     timed = rounds(calls, effort)
     for name in calls:
-        yield Point(kind, name, length, timed.spread(name), grown[name], disturbed=timed.disturbed)
+        yield Point(kind, name, length, timed.spread(name), taken[name], disturbed=timed.disturbed)
 
 
 def grown(call: Callable[[], Any]) -> int | None:
