@@ -164,7 +164,7 @@ def test_numbers_of_16_bits(name, dtype):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_every_number_of_16_bits_is_read_as_it_is(dtype):
-    """All 65,536 patterns as values; each row sees one key: its output is its value, or 0 below the least normal number."""
+    """All 65,536 patterns as values; a row sees one key: its output is its value, or 0 below the least normal one."""
     least = 2.0**-126
     value = torch.arange(-(2**15), 2**15, dtype=torch.int32).to(torch.int16).view(dtype).reshape(2**11, 32)
     query, key = torch.ones(1, 31, 8, dtype=dtype), torch.ones(1, 31, 8, dtype=dtype)
