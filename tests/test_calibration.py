@@ -16,14 +16,14 @@ from regard.calibration import Calibration, Rate, Work, counted, load, processor
 from regard.problem import pose
 from regard.terms.pattern import Bits
 
-RATE = Rate("tiled", "float32", torch.get_num_threads(), 1.0, 2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0)
-WORK = Work(pairs=2, partial=1, bits=1, dims=4, numbers=3, listed=2, bytes=34, few=False)
+RATE = Rate("tiled", "float32", torch.get_num_threads(), 1.0, 2.0, 3.0, 5.0, 7.0, 0.5, 11.0, 13.0, 17.0)
+WORK = Work(pairs=2, partial=1, bits=1, moved=2, dims=4, numbers=3, listed=2, bytes=34, few=False)
 HERE = Calibration(processor(), (RATE,))
 
 
 def test_the_model_by_hand() -> None:
-    """1 + 2·2 + 2·4·3 + 1·5 + 1·7 + 3·11 + 2·13 = 100; with few queries 1 + 34/17 = 3."""
-    assert RATE.seconds(WORK) == 100
+    """1 + 2·2 + 2·4·3 + 1·5 + 1·7 + 2·0.5 + 3·11 + 2·13 = 101; with few queries 1 + 34/17 = 3."""
+    assert RATE.seconds(WORK) == 101
     assert RATE.seconds(replace(WORK, few=True)) == 3
 
 
@@ -66,13 +66,21 @@ def test_tiles_of_any_pattern(share: float, block: int) -> None:
 def test_what_is_counted() -> None:
     made = counted(pose(*tensors(65, 67), None), "native")
     numbers = 3 * (2 * 65 * 5 + 67 * 5 + 67 * 7 + 2 * 65 * 7)
-    assert made == Work(6 * 65 * 67, 0, 0, 12, numbers, 0, 4 * numbers, False)
+    assert made == Work(6 * 65 * 67, 0, 0, 0, 12, numbers, 0, 4 * numbers, False)
     assert counted(pose(*tensors(7, 67), None), "native").few, "7 queries of 2 heads a key head are 14 rows"
     assert not counted(pose(*tensors(8, 67), None), "native").few
     problem = pose(*tensors(130), rg.causal())
     tiled = counted(problem, "tiled")
     assert tiled.pairs == tiled.partial == 6 * (128 * 128 + 2 * 130), "128 rows see 128 keys, the other two see 130"
     assert tiled.listed == problem.ranges.nbytes
+
+
+@pytest.mark.parametrize("rule", [rg.alibi(), rg.softcap(rg.dot(), 2.0), rg.sigmoid()], ids=repr)
+def test_what_moves_scores_is_counted(rule: object) -> None:
+    """Half a second for each of the 3 · 2 · 65 · 67 pairs."""
+    inputs = tensors(65, 67)
+    made, plain = (rg.plan(*inputs, each, engine="tiled", calibration=HERE).seconds for each in (rule, None))
+    assert made == plain + 3 * 2 * 65 * 67 * 0.5
 
 
 def test_a_plan_predicts() -> None:
@@ -89,9 +97,9 @@ def test_a_plan_predicts() -> None:
     [
         (None, "sdpa", torch.float32, "the calibration has no sdpa in float32 with"),
         (None, "tiled", torch.float64, "the calibration has no tiled in float64 with"),
-        (rg.alibi(), "tiled", torch.float32, "of softmax over dot products, without a bias"),
-        (rg.sparsemax(), "tiled", torch.float32, "of softmax over dot products"),
-        (rg.cosine(), "tiled", torch.float32, "of softmax over dot products"),
+        (rg.sparsemax(), "tiled", torch.float32, "of softmax and sigmoid over dot products"),
+        (rg.cosine(), "tiled", torch.float32, "of softmax and sigmoid over dot products"),
+        (rg.softcap(rg.cosine(), 2.0), "tiled", torch.float32, "of softmax and sigmoid over dot products"),
     ],
 )
 def test_what_a_calibration_can_not_tell(rule: object, engine: str, dtype: torch.dtype, why: str) -> None:
@@ -114,7 +122,7 @@ def test_another_machine(tmp_path: Path) -> None:
         rg.plan(*tensors(8), calibration=tmp_path / "rates.json")
 
 
-GOOD = {"format": 1, "processor": "Abacus 5", "rates": [vars(RATE)]}
+GOOD = {"format": 2, "processor": "Abacus 5", "rates": [vars(RATE)]}
 
 
 @pytest.mark.parametrize(
@@ -123,7 +131,7 @@ GOOD = {"format": 1, "processor": "Abacus 5", "rates": [vars(RATE)]}
         ("{", "is no JSON"),
         ("[]", "is malformed"),
         ("{}", r"is malformed \(KeyError\('format'\)\)"),
-        (json.dumps({**GOOD, "format": 99}), "has format 99, this regard reads 1"),
+        (json.dumps({**GOOD, "format": 99}), "has format 99, this regard reads 2"),
         (json.dumps({**GOOD, "rates": [{"engine": "tiled"}]}), r"is malformed \(KeyError\('dtype'\)\)"),
         (json.dumps({**GOOD, "rates": [{**vars(RATE), "pair": "fast"}]}), "is malformed"),
         (json.dumps({**GOOD, "rates": [{**vars(RATE), "pair": -1}]}), "not a finite number of at least 0"),
@@ -145,15 +153,15 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         rg.plan(*tensors(8), calibration=tmp_path / "none.json")
 
 
+AMOUNTS = (10**6, 10**6, 10**6, 10**6, 16, 10**5, 10**4)
+
+
 def test_rates_are_found_again() -> None:
     """Times made up from known rates, which differ as much as real ones do, give these rates back."""
-    known = Rate("native", "float32", 2, 1e-4, 3e-10, 1.5e-11, 1e-9, 4e-9, 8e-10, 2e-9, 3e9)
+    known = Rate("native", "float32", 2, 1e-4, 3e-10, 1.5e-11, 1e-9, 4e-9, 5e-10, 8e-10, 2e-9, 3e9)
     drawn = np.random.default_rng(0)
-    works = {
-        name: Work(*(int(n) for n in drawn.integers(1, 9, 6) * (10**6, 10**6, 10**6, 16, 10**5, 10**4)), 10**8, False)
-        for name in "abcdefgh"
-    }
-    works |= {"nothing": Work(0, 0, 0, 1, 0, 0, 0, False), "read": Work(1, 0, 0, 1, 1, 0, 3 * 10**8, True)}
+    works = {name: Work(*(int(n) for n in drawn.integers(1, 9, 7) * AMOUNTS), 10**8, False) for name in "abcdefghi"}
+    works |= {"nothing": Work(0, 0, 0, 0, 1, 0, 0, 0, False), "read": Work(1, 0, 0, 0, 1, 1, 0, 3 * 10**8, True)}
     times = {name: known.seconds(work) for name, work in works.items()}
     found = solved("native", "float32", 2, works, times)
     for name, value in vars(known).items():

@@ -1,11 +1,12 @@
 """How long an attention will take, from a few rates that `regard bench --calibrate` measured on this machine.
 
     seconds = overhead + pairs · (pair + (dim + value_dim) · product) + partial_pairs · partial + bit_pairs · bits
-            + numbers · move + listed · list                                  numbers of query, key, value and output
+            + moved_pairs · moved + numbers · move + listed · list            numbers of query, key, value and output
     seconds = overhead + bytes / read                                         where there are few queries
 
 `pairs` are those of tiles that hold a visible pair, `partial_pairs` those of tiles that hold a hidden one too,
-`bit_pairs` those whose hidden pairs are kept as bits; `listed` are the bytes of the pattern's lists.
+`bit_pairs` those whose hidden pairs are kept as bits, `moved_pairs` those whose score a bias, a cap or a sigmoid moves;
+`listed` are the bytes of the pattern's lists.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ import numpy as np
 
 from regard.errors import InputError
 from regard.problem import Problem
+from regard.terms.normalize import Softmax
 from regard.terms.pattern import Bits, Form, Lists
+from regard.terms.score import Dot
 from regard.tiling import tiles
 
 __all__ = ["Calibration", "Rate", "Work", "counted", "load", "processor", "save", "tile_counts"]
@@ -30,7 +33,7 @@ __all__ = ["Calibration", "Rate", "Work", "counted", "load", "processor", "save"
 TILE = 64
 FEW = 16
 """With fewer query rows (times heads of a group), reading keys and values is what takes the time."""
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ class Rate:
         product: seconds a pair and component.
         partial: seconds more for a pair of a partial tile.
         bits: seconds more still where the tile's hidden pairs are kept as bits.
+        moved: seconds more for a pair whose score a bias, a cap or a sigmoid moves.
         move: seconds a number of query, key, value and output.
         listed: seconds a byte of the pattern's lists, to make and to read them.
         read: bytes a second, where there are few queries.
@@ -59,6 +63,7 @@ class Rate:
     product: float
     partial: float
     bits: float
+    moved: float
     move: float
     listed: float
     read: float
@@ -67,7 +72,7 @@ class Rate:
         """The time of some work."""
         if work.few:
             return self.overhead + work.bytes / self.read
-        terms = (self.pair, self.product, self.partial, self.bits, self.move, self.listed)
+        terms = (self.pair, self.product, self.partial, self.bits, self.moved, self.move, self.listed)
         return self.overhead + sum(rate * amount for rate, amount in zip(terms, work.amounts, strict=True))
 
 
@@ -79,6 +84,7 @@ class Work:
         pairs: in tiles with a visible pair, over batch and heads.
         partial: of these, in tiles with hidden pairs too.
         bits: of these, where hidden pairs are kept as bits.
+        moved: of all, where a bias, a cap or a sigmoid moves scores.
         dims: dim + value_dim.
         numbers: of query, key, value and output.
         listed: bytes of the pattern's lists.
@@ -89,6 +95,7 @@ class Work:
     pairs: int
     partial: int
     bits: int
+    moved: int
     dims: int
     numbers: int
     listed: int
@@ -97,8 +104,8 @@ class Work:
 
     @property
     def amounts(self) -> tuple[int, ...]:
-        """What each of a rate's terms is multiplied by: pair, product, partial, bits, move, listed."""
-        return self.pairs, self.pairs * self.dims, self.partial, self.bits, self.numbers, self.listed
+        """What each of a rate's terms is multiplied by: pair, product, partial, bits, moved, move, listed."""
+        return self.pairs, self.pairs * self.dims, self.partial, self.bits, self.moved, self.numbers, self.listed
 
 
 @dataclass(frozen=True)
@@ -186,12 +193,19 @@ def counted(problem: Problem, engine: str) -> Work:
         counts = tile_counts(lists, batch, heads, queries, keys)
     return Work(
         *counts,
+        moved=counts[0] * _moved(problem),
         dims=problem.query.shape[-1] + problem.value.shape[-1],
         numbers=numbers,
         listed=0 if lists is None else lists.nbytes,
         bytes=numbers * problem.query.element_size(),
         few=queries * problem.group < FEW,
     )
+
+
+def _moved(problem: Problem) -> bool:
+    """Whether more than a scale lies between products and what softmax takes."""
+    rule = problem.rule
+    return rule.bias is not None or not isinstance(rule.score, Dot) or not isinstance(rule.normalize, Softmax)
 
 
 def tile_counts(lists: Lists, batch: int, heads: int, queries: int, keys: int) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ from regard.parts import Partial
 from regard.problem import Problem, pose
 from regard.problem.door import settled, untraced
 from regard.rule import Rule
-from regard.terms.normalize import Softmax
+from regard.terms.normalize import Sigmoid, Softmax
 from regard.terms.score import Dot, Softcap
 from regard.terms.tree import Term
 from regard.tiling import tiles
@@ -156,8 +156,9 @@ def _time(problem: Problem, engine: str, calibration: Calibration | str | PathLi
     if rate is None:
         return None, f"unknown: the calibration has no {engine} in {dtype} with {threads} threads"
     rule = problem.rule
-    if not isinstance(rule.score, Dot | Softcap) or rule.bias is not None or not isinstance(rule.normalize, Softmax):
-        return None, "unknown: the calibration is of softmax over dot products, without a bias"
+    score = rule.score.score if isinstance(rule.score, Softcap) else rule.score
+    if not isinstance(score, Dot) or not isinstance(rule.normalize, Softmax | Sigmoid):
+        return None, "unknown: the calibration is of softmax and sigmoid over dot products"
     return rate.seconds(counted(problem, engine)), ""
 
 

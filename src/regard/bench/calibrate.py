@@ -17,6 +17,7 @@ from regard.calibration import Calibration, Rate, Work, counted, processor
 from regard.errors import EngineError
 from regard.problem import pose
 from regard.rule import Rule
+from regard.terms.bias import alibi
 from regard.terms.pattern import causal, mask, window
 
 __all__ = ["calibrate", "solved"]
@@ -39,6 +40,7 @@ def probes(length: int = 1024) -> dict[str, tuple[Shape, Rule]]:
         "partial": (Shape.square(1, 8, 2 * length, 64), Rule(pattern=window(length // 8))),
         "both": (Shape.square(1, 8, length, 64), Rule(pattern=causal())),
         "listed": (Shape.square(1, 1, 4 * length, 8), Rule(pattern=window(length // 64))),
+        "moved": (Shape.square(1, 8, length, 64), Rule(bias=alibi())),
         "bits": (Shape.square(1, 8, length, 64), Rule(pattern=mask(shown))),
     }
 
@@ -105,8 +107,8 @@ def solved(engine: str, dtype: str, threads: int, works: Mapping[str, Work], tim
     seconds = np.array([times[name] for name in names])
     rates = _positive(amounts / seconds[:, None], (seconds - overhead) / seconds)
     read = works[READ].bytes / max(times[READ] - overhead, 1e-9)
-    pair, product, partial, bits, move, listed = map(float, rates)
-    return Rate(engine, dtype, threads, overhead, pair, product, partial, bits, move, listed, read)
+    pair, product, partial, bits, moved, move, listed = map(float, rates)
+    return Rate(engine, dtype, threads, overhead, pair, product, partial, bits, moved, move, listed, read)
 
 
 def _positive(
