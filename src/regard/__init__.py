@@ -10,6 +10,7 @@ from regard.attention import attend, partial, steps, weights
 from regard.compat import scaled_dot_product_attention, varlen
 from regard.engines.reference import Steps
 from regard.errors import EngineError, InputError, MissingError, RegardError
+from regard.looking import Look, look
 from regard.nn.positions import rotary, sinusoidal
 from regard.parts import Partial, merge
 from regard.planning import Plan, plan
@@ -43,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EngineError",
     "InputError",
+    "Look",
     "MissingError",
     "Partial",
     "Plan",
@@ -68,6 +70,7 @@ __all__ = [
     "general",
     "global_tokens",
     "hard",
+    "look",
     "mask",
     "merge",
     "neighborhood",

@@ -17,7 +17,7 @@ from regard.problem import Problem
 from regard.terms.normalize import NOTHING, Softmax
 from regard.tiling import Tile, tiles
 
-__all__ = ["compute", "refusal", "weights"]
+__all__ = ["Output", "compute", "over_tiles", "refusal", "weights"]
 
 
 def refusal(problem: Problem) -> str | None:
@@ -31,7 +31,7 @@ def compute(problem: Problem) -> Partial:
     values = Output((*shape, problem.value.shape[-1]), ("batch", "head", "query", None), problem.accumulate)
     lse = Output(shape, ("batch", "head", "query"), problem.accumulate, NOTHING)
     merged = isinstance(problem.rule.normalize, Softmax)
-    program = _program(problem, _attend, (values, lse) if merged else (values,))
+    program = over_tiles(problem, _attend, (values, lse) if merged else (values,))
     tensors = problem.tensors
     made = program.run_plainly(tensors) if problem.transformed else program(tensors)
     return Partial(made[0], made[1] if merged else None, problem.sink, problem.query.dtype, repr(problem.said))
@@ -41,11 +41,12 @@ def weights(problem: Problem) -> Tensor:
     """`[batch, heads, queries, keys]`, a sink's share already taken."""
     shape = (problem.batch, problem.heads, problem.queries, problem.keys)
     whole = Output(shape, ("batch", "head", "query", "key"), problem.accumulate)
-    program = _program(problem, _weigh, (whole,))
+    program = over_tiles(problem, _weigh, (whole,))
     return (program.run_plainly if problem.transformed else program)(problem.tensors)[0]
 
 
-def _program(problem: Problem, function: TileFunction, outputs: tuple[Output, ...]) -> Program:
+def over_tiles(problem: Problem, function: TileFunction, outputs: tuple[Output, ...]) -> Program:
+    """The function of every tile, of (query, key, value, leaves…): a program that takes `problem.tensors`."""
     row, column = ("batch", "head", "query", None), ("batch", "kv_head", "key", None)
     inputs = (row, column, column, *problem.leaf_roles)
     return Program(partial(tiles, problem, problem.transformed), function, inputs, outputs, problem.accumulate)

@@ -27,12 +27,16 @@ TileFunction = Callable[[Tile, Sequence[Tensor]], Sequence[Tensor | None]]
 
 @dataclass(frozen=True)
 class Output:
-    """What the tiles' results are put into: rows that no tile visits keep `fill`."""
+    """What the tiles' results are put into: rows that no tile visits keep `fill`.
+
+    `greatest`: of results that meet, the greatest is kept in place of their sum; such an output has no gradient.
+    """
 
     shape: tuple[int, ...]
     roles: Roles
     dtype: torch.dtype
     fill: float = 0.0
+    greatest: bool = False
 
 
 @dataclass(frozen=True)
@@ -166,15 +170,19 @@ def _put(whole: Tensor, output: Output, tile: Tile, piece: Tensor) -> None:
             whole = whole[(slice(None),) * axis + (index,)]
         else:
             picks.append((axis, index.to(whole.device)))
-    _put_picked(whole, picks, piece, output.fill)
+    _put_picked(whole, picks, piece, output)
 
 
-def _put_picked(whole: Tensor, picks: list[tuple[int, Any]], piece: Tensor, fill: float) -> None:
+def _put_picked(whole: Tensor, picks: list[tuple[int, Any]], piece: Tensor, output: Output) -> None:
+    fill = output.fill
     if len(picks) > 1:
         (axis, index), *rest = picks
         for at, number in enumerate(index.tolist()):
             inner = [(other - (other > axis), pick) for other, pick in rest]
-            _put_picked(whole.select(axis, number), inner, piece.select(axis, at), fill)
+            _put_picked(whole.select(axis, number), inner, piece.select(axis, at), output)
+    elif output.greatest:
+        axis, index = picks[0] if picks else (0, torch.arange(whole.shape[0], device=whole.device))
+        whole.index_copy_(axis, index, torch.maximum(whole.index_select(axis, index), piece))
     elif picks and fill:
         whole.index_copy_(*picks[0], piece)
     elif picks:
