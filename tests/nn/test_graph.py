@@ -183,3 +183,18 @@ def test_a_million_edges_in_memory_of_edges_times_dim(layer: str, numbers: int) 
         [sys.executable, "-c", GRAPH.replace("LAYER", layer)], capture_output=True, text=True, check=True
     )
     assert int(made.stdout) < numbers * 1_000_000 * 64 * 4 + 100_000 * 64 * 4 * 10
+
+
+@pytest.mark.parametrize(
+    ("weights", "says"),
+    [
+        ((None, None, torch.ones(3)), "additive without W needs vectors of 3 components, got 5"),
+        ((torch.ones(3, 5), None, torch.ones(3)), "additive without U needs vectors of 3 components, got 5"),
+        ((None, torch.ones(5, 5), torch.ones(3)), "additive's v must be [5] or [2, 5], got [3]"),
+    ],
+)
+def test_projections_that_are_made_already_fit(weights: tuple[Tensor | None, ...], says: str) -> None:
+    rows = torch.ones(2, 7, 5)
+    with pytest.raises(rg.InputError) as caught:
+        rg.attend(rows, rows, rows, rg.additive(*weights))
+    assert str(caught.value) == says

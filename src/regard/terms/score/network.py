@@ -45,7 +45,7 @@ class Additive(Score):
             if weight is not None:
                 check_matrix(f"additive's {name}", weight, (self.width, size), heads)
             elif size != self.width:
-                raise InputError(f"additive without {name} needs vectors of v's {self.width} components, got {size}")
+                raise InputError(f"additive without {name} needs vectors of {self.width} components, got {size}")
         shape = tuple(self.vector.shape)
         if shape not in ((self.width,), (heads, self.width)):
             raise InputError(f"additive's v must be [{self.width}] or [{heads}, {self.width}], got {list(shape)}")
@@ -53,7 +53,8 @@ class Additive(Score):
 
     @property
     def width(self) -> int:
-        return self.vector.shape[-1]
+        given = [weight for weight in (self.query_weight, self.key_weight) if weight is not None]
+        return given[0].shape[-2] if given else self.vector.shape[-1]
 
     def __repr__(self) -> str:
         bend = "" if self.negative_slope is None else f", negative_slope={self.negative_slope:g}"
