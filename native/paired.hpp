@@ -70,11 +70,8 @@ class Turned {
     Turned(const Array& from, int64_t batch, int64_t heads, int64_t rows, int64_t columns)
         : from_(from), heads_(heads), count_(rows), columns_(columns), lines_(up(columns, PAIR_ROWS)), row_(up(rows, BLOCK) + BLOCK),
           blocks_(batch * heads * (row_ / BLOCK)),
-          data_(static_cast<half*>(aligned_alloc(64, up(batch * heads * lines_ * row_ * 2, 64)))) {}
-    ~Turned() { free(data_); }
-    Turned(const Turned&) = delete;
-    Turned& operator=(const Turned&) = delete;
-    half* at(int64_t head, int64_t row) const { return data_ + head * lines_ * row_ + row; }
+          data_(batch * heads * lines_ * row_ / 2) {}
+    half* at(int64_t head, int64_t row) const { return reinterpret_cast<half*>(data_.all()) + head * lines_ * row_ + row; }
     int64_t row() const { return row_; }
     int64_t lines() const { return lines_; }
     int64_t blocks() const { return blocks_; }
@@ -94,5 +91,5 @@ class Turned {
    private:
     const Array& from_;
     int64_t heads_, count_, columns_, lines_, row_, blocks_;
-    half* data_;
+    Scratch data_;
 };

@@ -43,31 +43,39 @@ REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, 
     return p.lse_grad ? sum - *p.lse_grad.at<const real>(batch, head, row) : sum;
 }
 
-REGARD_INLINE real delta_of(const Problem& p, int64_t batch, int64_t head, int64_t row, real* room) {
-    const Rows grad = rows_of(p.out_grad, batch, head, row, 1, p.value_dim, room);
-    const Rows out = rows_of(p.out, batch, head, row, 1, p.value_dim, room + p.value_dim);
-    real sum = 0;
-    for (int64_t run = 0; run < p.value_dim; run += DEPTH) {
-        real part = 0;
-        for (int64_t c = run; c < p.value_dim && c < run + DEPTH; ++c)
-            part = fused(grad.data[c * grad.column], out.data[c * out.column], part);
-        sum = run ? sum + part : part;
+// do_i · out_i of a block of rows, in the lanes.
+REGARD_APART void dots_of(const Problem& p, const real* grad, const real* out, real* dots) {
+    for (int n = 0; n < BLOCK; n += LANES) {
+        vf sum{};
+        for (int64_t run = 0; run < p.value_dim; run += DEPTH) {
+            vf part{};
+            for (int64_t c = run; c < p.value_dim && c < run + DEPTH; ++c)
+                part += load(grad + c * BLOCK + n) * load(out + c * BLOCK + n);
+            sum = run ? sum + part : part;
+        }
+        store(dots + n, sum);
     }
-    return settled_delta(p, batch, head, row, sum);
 }
 
-// Memory that several runs of keys add to, each to its own: [parts][heads of all entries][·].
+// Memory that several runs of keys add to, each to its own. dq is there for as many key heads at a time as 16 MiB hold:
+// memory of that size is found again by the next call, and new pages take longer than what is computed in them.
 struct Shares {
     int64_t parts, width, rows, table;  // rows: whole blocks; table: numbers of one head's, its room included, or 0
-    Zeros query, tables, delta;
+    int64_t together;                   // key heads at a time
+    Scratch query;                      // [parts][together · group][rows][width]
+    mutable List<real> tables, delta;   // [parts][heads of all entries][table], [heads of all entries][queries]
 
     Shares(const Problem& p, int64_t width)
         : parts(parts_of(p.keys)), width(width), rows((p.queries + QUERIES - 1) / QUERIES * QUERIES),
-          table(p.bias_grad.table ? p.bias.table_size + 2 * BLOCK : 0), query(parts * p.batch * p.heads * rows * width),
-          tables(parts * p.batch * p.heads * table), delta(p.batch * p.heads * p.queries) {}
+          table(p.bias_grad.table ? p.bias.table_size + 2 * BLOCK : 0),
+          together(std::clamp<int64_t>((int64_t{1} << 24) / (parts * p.group() * rows * width * sizeof(real)), 1, p.batch * p.kv_heads)),
+          query(parts * together * p.group() * rows * width), tables(parts * p.batch * p.heads * table),
+          delta(p.batch * p.heads * p.queries) {}
 
+    // head: of all entries.
     real* query_row(const Problem& p, int64_t part, int64_t head, int64_t row) const {
-        return query.data() + ((part * p.batch * p.heads + head) * rows + row) * width;
+        const int64_t heads = together * p.group();
+        return query.all() + ((part * heads + head % heads) * rows + row) * width;
     }
     Sums of(const Problem& p, int64_t batch, int64_t head, int64_t part) const {
         const int64_t all = p.batch * p.heads;
@@ -84,6 +92,8 @@ static bool differentiate_part(const Problem& p, Tiles& tiles, const Reach& reac
     const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
     kv_head %= p.kv_heads;
     bool fine = true;
+    real* query_sums = shares.query_row(p, part, (batch * p.kv_heads + kv_head) * p.group(), 0);
+    std::fill(query_sums, query_sums + p.group() * shares.rows * shares.width, real(0));
     Divide ones;
     for (int n = 0; n < BLOCK; ++n) ones.set(n, 1);
     for (int64_t block = blocks * part / shares.parts; block < blocks * (part + 1) / shares.parts; ++block) {
@@ -100,11 +110,12 @@ static bool differentiate_part(const Problem& p, Tiles& tiles, const Reach& reac
 // dq of a row: the parts in order.
 static void write_query(const Problem& p, const Shares& shares, int64_t n) {
     const int64_t head = n / p.queries;
-    write_row(p.query_grad, head / p.heads, head % p.heads, n % p.queries, 0, p.dim, [&](int64_t d) {
-        real sum = 0;
-        for (int64_t part = 0; part < shares.parts; ++part) sum += shares.query_row(p, part, head, n % p.queries)[d];
-        return sum;
-    });
+    real* sum = shares.query_row(p, 0, head, n % p.queries);
+    for (int64_t part = 1; part < shares.parts; ++part) {
+        const real* more = shares.query_row(p, part, head, n % p.queries);
+        for (int64_t d = 0; d < shares.width; d += LANES) store(sum + d, load(sum + d) + load(more + d));
+    }
+    write_row(p.query_grad, head / p.heads, head % p.heads, n % p.queries, 0, p.dim, [&](int64_t d) { return sum[d]; });
 }
 
 // The table's gradient of a head: batch entries and parts in order.
@@ -113,7 +124,7 @@ static void write_table(const Problem& p, const Shares& shares, int64_t head) {
     for (int64_t n = 0; n < p.bias.table_size; ++n) {
         real sum = 0;
         for (int64_t one = 0; one < shares.parts * p.batch; ++one)
-            sum += shares.tables.data()[(one * p.heads + head) * shares.table + BLOCK + n];
+            sum += shares.tables[(one * p.heads + head) * shares.table + BLOCK + n];
         to[n] = sum;
     }
 }
@@ -124,45 +135,72 @@ static bool shared(const Problem& p) {
     return to && ((p.batch > 1 && !to.batch) || (p.heads > 1 && !to.head));
 }
 
-static bool tame_row(const Problem& p, const Array& a, int64_t n, int64_t columns, real* room) {
-    const int64_t head = n / p.queries;
-    return tame(rows_of(a, head / p.heads, head % p.heads, n % p.queries, 1, columns, room), 1, columns);
+// Room for the blocks of rows that `begin_block` brings into the lanes.
+struct RowRoom {
+    real *grad, *out, *rows;
+
+    RowRoom(const Problem& p, Scratch& memory)
+        : grad(memory.take(p.value_dim * BLOCK)), out(memory.take(p.value_dim * BLOCK)),
+          rows(memory.take(std::max(p.dim, p.value_dim) * BLOCK)) {}
+    static int64_t numbers(const Problem& p) { return (2 * p.value_dim + std::max(p.dim, p.value_dim)) * BLOCK; }
+};
+
+// delta of a block of rows, into its place: whether all their numbers are tame.
+static bool begin_block(const Problem& p, const Shares& shares, const RowRoom& room, const Spot& s) {
+    real dots[BLOCK];
+    const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
+    to_lanes(out, s.queries, p.value_dim, room.out);
+    const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
+    to_lanes(grad, s.queries, p.value_dim, room.grad);
+    bool fine = !hides(p) || tame(grad, s.queries, p.value_dim);
+    dots_of(p, room.grad, room.out, dots);
+    for (int64_t i = 0; i < s.queries; ++i) {
+        const real delta = settled_delta(p, s.batch, s.head, s.query + i, dots[i]);
+        shares.delta[(s.batch * p.heads + s.head) * p.queries + s.query + i] = delta;
+        fine = fine && delta - delta == 0;
+    }
+    return fine && (!hides(p) || tame(rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, room.rows), s.queries, p.dim));
 }
 
-// delta of row n of all, into its place: whether all numbers of the row are tame.
-static bool begin_row(const Problem& p, const Shares& shares, int64_t n, real* room) {
-    const real delta = delta_of(p, n / p.queries / p.heads, n / p.queries % p.heads, n % p.queries, room);
-    shares.delta.data()[n] = delta;
-    return delta - delta == 0 &&
-           (!hides(p) || (tame_row(p, p.query, n, p.dim, room) && tame_row(p, p.out_grad, n, p.value_dim, room)));
+// Some key heads, from `first` on, all their runs.
+template <class Tiles>
+static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& choice, const Reach& reaches, const Shares& shares,
+                                int64_t first, Team& team) {
+    const int64_t count = std::min(shares.together, p.batch * p.kv_heads - first), in_turn = shared(p) ? count : 1;
+    bool fine = true;
+    team.dynamic(count / in_turn * shares.parts, [&](int64_t item) {
+        for (int64_t n = 0; n < in_turn; ++n) {
+            const int64_t kv_head = first + item / shares.parts * in_turn + n;
+            if (!choice.by_rows(kv_head))
+                fine = differentiate_part(p, tiles, reaches, shares, kv_head, item % shares.parts) && fine;
+        }
+    });
+    team.even(count * p.group() * p.queries, [&](int64_t n) {
+        if (!choice.by_rows(first + n / p.queries / p.group())) write_query(p, shares, first * p.group() * p.queries + n);
+    });
+    return fine;
 }
 
 // False where a hidden pair may have met NaN or ∞, or a product that is: then the gradients are not to be used.
 template <class Tiles>
 static bool tiles_backward(const Problem& p, const Choice& choice) {
-    const int64_t kv_heads = p.batch * p.kv_heads, together = shared(p) ? kv_heads : 1;
+    const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK;
     const Reach reaches = reach_all(p);
     const Shares shares(p, Tiles::width(p));
     const typename Tiles::Shared before(p);
     return parallel(p.threads, [&](Team& team) {
         bool fine = true;
-        Scratch memory(Tiles::numbers(p) + 2 * p.value_dim + p.dim);
+        Scratch memory(Tiles::numbers(p) + RowRoom::numbers(p));
         Tiles tiles(p, before, memory);
-        real* room = memory.take(2 * p.value_dim + p.dim);
+        const RowRoom room(p, memory);
         before.make(choice, team);
-        team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
-            if (!choice.by_rows(n / p.queries / p.group())) fine = begin_row(p, shares, n, room) && fine;
+        team.even(p.batch * p.heads * blocks, [&](int64_t n) {
+            const int64_t head = n / blocks, first = n % blocks * BLOCK;
+            const Spot rows = {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0};
+            if (!choice.by_rows(head / p.group())) fine = begin_block(p, shares, room, rows) && fine;
         });
-        team.dynamic(kv_heads / together * shares.parts, [&](int64_t item) {
-            for (int64_t n = 0; n < together; ++n) {
-                const int64_t kv_head = item / shares.parts * together + n;
-                if (!choice.by_rows(kv_head))
-                    fine = differentiate_part(p, tiles, reaches, shares, kv_head, item % shares.parts) && fine;
-            }
-        });
-        team.even(p.batch * p.heads * p.queries, [&](int64_t n) {
-            if (!choice.by_rows(n / p.queries / p.group())) write_query(p, shares, n);
-        });
+        for (int64_t first = 0; first < p.batch * p.kv_heads; first += shares.together)
+            fine = differentiate_heads(p, tiles, choice, reaches, shares, first, team) && fine;
         team.even(shares.table ? p.heads : 0, [&](int64_t head) { write_table(p, shares, head); });
         return fine;
     });

@@ -10,6 +10,7 @@ class Scratch {
     ~Scratch() { free(data_); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;
+    real* all() const { return data_; }
     real* take(int64_t numbers) {
         real* given = data_ + used_;
         used_ += lanes_up(numbers);
@@ -19,19 +20,6 @@ class Scratch {
    private:
     real* data_;
     int64_t used_ = 0;
-};
-
-// Numbers that begin as 0, aligned to a cache line; a page that is never touched costs nothing.
-class Zeros {
-   public:
-    explicit Zeros(int64_t numbers) : given_(calloc(numbers * sizeof(real) + 63, 1)) {}
-    ~Zeros() { free(given_); }
-    Zeros(const Zeros&) = delete;
-    Zeros& operator=(const Zeros&) = delete;
-    real* data() const { return reinterpret_cast<real*>((reinterpret_cast<uintptr_t>(given_) + 63) & ~uintptr_t{63}); }
-
-   private:
-    void* given_;
 };
 
 // A block of rows as reals, wherever they lie.
@@ -111,7 +99,10 @@ template <class Value>
 REGARD_INLINE void write_row(const Array& a, int64_t b, int64_t h, int64_t r, int64_t from, int64_t columns, const Value& value) {
     if (is_real(a.kind)) {
         real* to = a.at<real>(b, h, r);
-        for (int64_t c = from; c < columns; ++c) to[c * a.column] = value(c);
+        if (a.column == 1)
+            for (int64_t c = from; c < columns; ++c) to[c] = value(c);
+        else
+            for (int64_t c = from; c < columns; ++c) to[c * a.column] = value(c);
     } else if (a.kind == Kind::bfloat16) {
         uint16_t* to = a.at<uint16_t>(b, h, r);
         for (int64_t c = from; c < columns; ++c) to[c * a.column] = to_bfloat16(static_cast<float>(value(c)));
