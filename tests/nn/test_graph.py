@@ -198,3 +198,16 @@ def test_projections_that_are_made_already_fit(weights: tuple[Tensor | None, ...
     with pytest.raises(rg.InputError) as caught:
         rg.attend(rows, rows, rows, rg.additive(*weights))
     assert str(caught.value) == says
+
+
+@pytest.mark.parametrize("layer", [rg.nn.Graph, rg.nn.GAT, rg.nn.GATv2])
+def test_an_edge_to_a_node_that_is_not_there(layer: type[torch.nn.Module]) -> None:
+    beyond = torch.tensor([[0, 1], [2, 3]])
+    with pytest.raises(rg.InputError, match="the edges' targets must be nodes from 0 to 2, got 3"):
+        layer(3, 5)(torch.ones(3, 3), beyond)
+    with pytest.raises(rg.InputError, match="the edges' sources must be nodes from 0 to 2, got 3"):
+        layer(3, 5)(torch.ones(3, 3), beyond.flip(0))
+    bipartite = layer((3, 4), 5)
+    assert bipartite((torch.ones(2, 3), torch.ones(4, 4)), beyond).shape == (4, 5)
+    with pytest.raises(rg.InputError, match="the edges' sources must be nodes from 0 to 1, got 2"):
+        bipartite((torch.ones(2, 3), torch.ones(4, 4)), torch.tensor([[0, 2], [2, 3]]))

@@ -21,4 +21,4 @@ def check_sizes(layer: str, **sizes: object) -> None:
     """InputError unless every size is a whole number of at least 1."""
     for name, size in sizes.items():
         if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise InputError(f"{layer}({name}) needs a whole number ≥ 1, got {size}")
+            raise InputError(f"{layer}({name}) needs a whole number ≥ 1, got {size!r}")

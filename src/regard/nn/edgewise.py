@@ -16,6 +16,7 @@ from regard.rule import Rule
 from regard.terms import bias as biases
 from regard.terms.bias import Bias
 from regard.terms.pattern import Pattern, edges
+from regard.terms.pattern.graph import Edges
 from regard.terms.score import Additive, additive
 
 __all__ = ["Edgewise", "attend_edges", "edge_weights", "looped", "static_score", "touching_score"]
@@ -109,9 +110,20 @@ def attend_edges(
     dropout: float = 0.0,
 ) -> Tensor:
     """`[nodes, heads, dim]` → `[targets, heads, dim]` by a rule, with what one graph adds to its pattern and bias."""
+    _check_ends(pattern, key.shape[0], query.shape[0])
     # Heads are computed one after the other, and a head's rows are read in any order: close together they stay near.
     query, key, value = (rows.transpose(0, 1).contiguous() for rows in (query, key, value))
     return attend(query, key, value, _on(rule, pattern, bias), query_start=0, dropout=dropout).transpose(0, 1)
+
+
+def _check_ends(pattern: Pattern, sources: int, targets: int) -> None:
+    """InputError for an edge to or from a node that is not there."""
+    if not isinstance(pattern, Edges) or pattern.span <= min(sources, targets) or not pattern.codes.numel():
+        return
+    target, source = int(pattern.codes[-1]) // pattern.span, int((pattern.codes % pattern.span).max())
+    for name, node, count in (("sources", source, sources), ("targets", target, targets)):
+        if node >= count:
+            raise InputError(f"the edges' {name} must be nodes from 0 to {count - 1}, got {node}")
 
 
 def edge_weights(query: Tensor, key: Tensor, rule: Rule, pattern: Pattern, bias: Bias | None, index: Tensor) -> Tensor:
