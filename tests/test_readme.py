@@ -10,7 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/conventions.md", "docs/layers.md", "docs/approximations.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/conventions.md", "docs/layers.md", "docs/approximations.md", "docs/watch.md"]
+)
 def test_python_blocks_run(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     blocks = list(re.finditer(r"^```python\n(.*?)^```", text, re.M | re.S))

@@ -10,7 +10,7 @@ from regard.attention import attend, partial, steps, weights
 from regard.compat import scaled_dot_product_attention, varlen
 from regard.engines.reference import Steps
 from regard.errors import EngineError, InputError, MissingError, RegardError
-from regard.looking import Look, look
+from regard.looking import Layers, Look, load, look
 from regard.nn.positions import rotary, sinusoidal
 from regard.parts import Partial, merge
 from regard.planning import Plan, plan
@@ -44,6 +44,7 @@ __version__ = "0.1.0"
 __all__ = [
     "EngineError",
     "InputError",
+    "Layers",
     "Look",
     "MissingError",
     "Partial",
@@ -70,6 +71,7 @@ __all__ = [
     "general",
     "global_tokens",
     "hard",
+    "load",
     "look",
     "mask",
     "merge",

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from regard.huggingface import watch
+
 FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 TOKENS = 20
 PROMPTS = [
@@ -74,3 +76,18 @@ def test_logits_of_a_longer_text(loaded: tuple[Any, Any]) -> None:
         found = zoo.under(made, "regard")(**given).logits
     assert given["input_ids"].shape[1] >= 200
     assert zoo.apart(found, wanted) <= zoo.TOLERANCE
+
+
+def test_heads_that_are_known(loaded: tuple[Any, Any]) -> None:
+    """On 127 random tokens, twice: heads of the previous token, of the duplicate, of induction; the first is a sink."""
+    half = torch.randint(1000, 20000, (1, 127), generator=torch.Generator().manual_seed(3))
+    with torch.no_grad(), watch(loaded[0]) as seen:
+        loaded[0](input_ids=torch.cat([half, half], -1))
+    lines = list(seen.table())
+    assert len(lines) == 30 * 9
+    measured = {"previous": (16, 0, 0.911), "duplicate": (8, 0, 0.732), "induction": (18, 6, 0.913), "sink": (18, 8, 1)}
+    for name, (layer, head, mean) in measured.items():
+        best = max(lines, key=lambda line: line[name])
+        assert (best["layer"], best["head"]) == (layer, head)
+        assert best[name] == pytest.approx(mean, abs=0.01)
+    assert 0.4 < sum(line["sink"] for line in lines) / len(lines) < 0.5  # measured: 0.456 of all mass

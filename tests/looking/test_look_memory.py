@@ -16,6 +16,20 @@ def warm(): run(257)
 def work(): run(LENGTH)
 """
 TILED = EVERYTHING.replace("rule=rg.causal()", "rule=rg.relu()")
+ROLLOUT = """
+from regard.looking.layers import Layer, Run, Where
+from regard.looking.measured import Posed
+def run(n):
+    layers = {}
+    for number in range(2):
+        query, key = torch.randn(2, 1, 1, n, 16)
+        call = Posed(query, key, rg.Rule(pattern=rg.causal()), 0, 0, None, True)
+        layers[number] = Layer(Where(number, "", "self", "", (0,)), calls=[call])
+    seen = rg.Layers([Run(layers)], 2)
+    seen.rollout(row=-1), seen.rollout(column=0, without_sink=True), seen.table()
+def warm(): run(257)
+def work(): run(LENGTH)
+"""
 
 
 def bytes_of(program: str, length: int) -> int:
@@ -36,6 +50,13 @@ def test_tiles_grow_with_length():
     less, more = (bytes_of(TILED, length) for length in (4096, 8192))
     assert more < 150 * MEGABYTE
     assert more < 3 * less
+
+
+@linux
+def test_rollout_grows_with_length():
+    """The square of one layer would be 256 MiB at 8,192, and 1 GiB at 16,384."""
+    assert bytes_of(ROLLOUT, 8192) < 40 * MEGABYTE
+    assert bytes_of(ROLLOUT, 16384) < 80 * MEGABYTE
 
 
 @linux

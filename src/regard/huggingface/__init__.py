@@ -6,6 +6,7 @@ Importing this registers the name `"regard"` with transformers, for the attentio
     model = AutoModel.from_pretrained(..., attn_implementation="regard")
 
 `serve(model)` does the same, sets every sub-config, and raises when the model computes attention by itself.
+`with watch(model) as seen` looks at the weights of every layer while the model runs, and leaves the model as it was.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from regard.huggingface.interface import attention
 from regard.huggingface.library import AttentionInterface, masking
 from regard.huggingface.masks import Mask, make
 from regard.huggingface.models import NAME, serve
+from regard.huggingface.watching import watch
 
-__all__ = ["Mask", "serve"]
+__all__ = ["Mask", "serve", "watch"]
 
 # Both, always: with the first alone transformers makes no mask, and padding and causality vanish in silence.
 AttentionInterface.register(NAME, attention)

@@ -67,8 +67,15 @@ _watcher: ContextVar[Callable[[Call], None] | None] = ContextVar("watcher", defa
 
 @contextmanager
 def watching(watcher: Callable[[Call], None]) -> Iterator[None]:
-    """While this is open, `watcher` is told of every call in this thread, before it is computed."""
-    before = _watcher.set(watcher)
+    """While this is open, `watcher` is told of every call in this thread, before it is computed; after outer ones."""
+    outer = _watcher.get()
+
+    def told(call: Call) -> None:
+        if outer is not None:
+            outer(call)
+        watcher(call)
+
+    before = _watcher.set(told)
     try:
         yield
     finally:

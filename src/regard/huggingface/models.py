@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from torch import nn
@@ -11,7 +13,7 @@ from torch import nn
 from regard.errors import InputError
 from regard.huggingface.library import PreTrainedModel
 
-__all__ = ["NAME", "serve"]
+__all__ = ["NAME", "serve", "served"]
 
 NAME = "regard"
 """The attention's name in transformers, where names with "flash", "sdpa", "flex_attention" or "/" mean other things."""
@@ -39,16 +41,36 @@ def serve(model: PreTrainedModel) -> PreTrainedModel:
         raise InputError(
             f"{type(model).__name__} can't be served by regard: {which}, past transformers' attention interface"
         )
-    before = [(config, getattr(config, _SETTING, None)) for config in _configs(model)]
+    before = _settings(model)
     try:
         model.set_attn_implementation(NAME)
         for module in layers:
             _set(module)
     except Exception as error:
-        for config, implementation in before:
-            setattr(config, _SETTING, implementation)
+        _restore(before)
         raise InputError(f"{type(model).__name__} can't be served by regard: {error}") from error
     return model
+
+
+@contextmanager
+def served(model: PreTrainedModel) -> Iterator[list[nn.Module]]:
+    """Serves a model while this is open, and gives its attention layers; then the model is as it was, whatever came."""
+    before = _settings(model) if isinstance(model, nn.Module) else []
+    serve(model)
+    try:
+        yield _attention_layers(model)[0]
+    finally:
+        _restore(before)
+
+
+def _settings(model: nn.Module) -> list[tuple[Any, Any]]:
+    """Every config of a model, and the attention that it names."""
+    return [(config, getattr(config, _SETTING, None)) for config in _configs(model)]
+
+
+def _restore(before: list[tuple[Any, Any]]) -> None:
+    for config, implementation in before:
+        setattr(config, _SETTING, implementation)
 
 
 def _set(module: nn.Module) -> None:
@@ -74,7 +96,7 @@ def _configs(model: nn.Module) -> Iterator[Any]:
 
 def _attention_layers(model: nn.Module) -> tuple[list[nn.Module], list[str]]:
     """The layers that ask transformers' interface for their attention, and the names of those that compute it alone."""
-    texts = {kind: _source(kind) for kind in {type(module) for module in model.modules()}}
+    texts = {kind: _source(kind) for kind in {type(module) for module in model.modules()}}  # type: ignore[arg-type]
     asking = {kind for kind, text in texts.items() if "ALL_ATTENTION_FUNCTIONS" in text}
     weighing = {kind for kind, text in texts.items() if "Attention" in kind.__name__ and _weighs(text.lower())}
     alone = {
@@ -90,6 +112,7 @@ def _weighs(text: str) -> bool:
     return "softmax" in text or "scaled_dot_product_attention" in text
 
 
+@cache
 def _source(kind: type) -> str:
     """The text of a layer's class, with what it inherits; nothing for whole models and torch's own layers."""
     if issubclass(kind, PreTrainedModel):

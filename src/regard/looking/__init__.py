@@ -8,14 +8,31 @@ from torch import Tensor
 
 from regard.attention import weights
 from regard.errors import InputError
+from regard.looking.layers import Layer
 from regard.looking.results import Cells, Distance, HeadScores, Needle, Top
+from regard.looking.rollout import Rollout
+from regard.looking.runs import Layers, load
 from regard.looking.seen import Look
 from regard.looking.source import Source, by_kernels
+from regard.looking.table import Table
 from regard.problem import pose
 from regard.rule import Rule
 from regard.terms.tree import Term
 
-__all__ = ["Cells", "Distance", "HeadScores", "Look", "Needle", "Top", "look"]
+__all__ = [
+    "Cells",
+    "Distance",
+    "HeadScores",
+    "Layer",
+    "Layers",
+    "Look",
+    "Needle",
+    "Rollout",
+    "Table",
+    "Top",
+    "load",
+    "look",
+]
 
 
 def look(

@@ -8,10 +8,10 @@ from torch import Tensor
 from regard.looking.asking import local_keys
 from regard.problem import Problem
 
-__all__ = ["means", "targets"]
+__all__ = ["means", "targets", "totals"]
 
 
-def targets(problem: Problem, sink: int, tokens: Tensor | None) -> Tensor:
+def targets(problem: Problem, sink: int, tokens: Tensor | None, forgotten: int = 0) -> Tensor:
     """The keys to look at, `[batch or 1, queries, 4 or 6]`; −1 where there is no such key.
 
     previous, next, same, sink; with tokens, duplicate and induction
@@ -19,20 +19,21 @@ def targets(problem: Problem, sink: int, tokens: Tensor | None) -> Tensor:
     Args:
         problem: whose queries.
         sink: which key is the sink.
-        tokens: of the keys, `[batch or 1, keys]`.
+        tokens: of the keys, `[batch or 1, forgotten + keys]`.
+        forgotten: how many keys came before the first that is there (a sliding cache); they are counted, too.
     """
-    here = local_keys(problem)
+    here, length = local_keys(problem) + forgotten, problem.keys + forgotten
     found = [here - 1, here + 1, here, torch.full_like(here, sink)]
     if tokens is not None:
         earlier = _earlier(tokens)
         entries = max(len(earlier), len(here))
         here = here.expand(entries, -1)
-        there = (here >= 0) & (here < problem.keys)
-        same = earlier.expand(entries, -1).gather(1, here.clamp(0, problem.keys - 1))
+        there = (here >= 0) & (here < length)
+        same = earlier.expand(entries, -1).gather(1, here.clamp(0, length - 1))
         same = torch.where(there, same, -1)
         found = [*(one.expand(entries, -1) for one in found), same, torch.where(same < 0, -1, same + 1)]
     keys = torch.stack(found, -1)
-    return torch.where((keys >= 0) & (keys < problem.keys), keys, -1)
+    return torch.where((keys >= 0) & (keys < length), keys, -1)
 
 
 def means(weights: Tensor, keys: Tensor, live: Tensor) -> Tensor:
@@ -43,8 +44,14 @@ def means(weights: Tensor, keys: Tensor, live: Tensor) -> Tensor:
         keys: by `targets`.
         live: `[batch, heads, queries]`, True for rows that see any key.
     """
+    total, counted = totals(weights, keys, live)
+    return total / counted.clamp(min=1)
+
+
+def totals(weights: Tensor, keys: Tensor, live: Tensor) -> tuple[Tensor, Tensor]:
+    """The sums over these rows, and how many rows that is, `[batch, heads, n]` each; arguments as of `means`."""
     counted = live[..., None] & (keys >= 0)[:, None].to(live.device)
-    return weights.sum(2) / counted.sum(2).clamp(min=1)
+    return (weights * counted).sum(2), counted.sum(2)
 
 
 def _earlier(tokens: Tensor) -> Tensor:
