@@ -1,6 +1,6 @@
 // Products of pairs by AVX-512's own instruction: the loop of micro.hpp on 32-bit words.
 constexpr int64_t PAIR_ROWS = 1, PAIR_DEPTH = 2;
-constexpr int STRIP = BLOCK, WIDE = BLOCK;  // lanes of one product
+constexpr int STRIP = BLOCK, WIDE = BLOCK;  // lanes of one product, forward and backward
 
 struct PairUnit {};  // nothing to set up
 

@@ -2,14 +2,14 @@
 // are two components of a vector for q_i · k_j and do_i · v_j, two queries for Σ_i w_ij · do_i and Σ_i ds_ij · q_i, two keys
 // for Σ_j ds_ij · k_j. Keys lie in the lanes; queries and upstream gradients as they are, and turned once a head.
 
-constexpr int RUNS = BLOCK / WIDE;
+constexpr int WIDE_STRIPS = BLOCK / WIDE;
 
 struct PairKeys {
     KeyBlock block;
     pair *key_lanes, *value_lanes, *key_pairs;  // [depth / 2][BLOCK], [value_depth / 2][BLOCK], [BLOCK / 2][width]
-    pair *weight, *slope;                       // by two queries: [QUERIES / 2][BLOCK], or two of [QUERIES / 2][WIDE]
+    pair *weight, *slope;                       // by two queries: [QUERIES / 2][BLOCK], or of one strip [QUERIES / 2][WIDE]
     half* slope_rows;                           // [QUERIES][BLOCK]
-    real* strips;                               // products of two strips, q_i · k_j and do_i · v_j: [4][QUERIES][WIDE]
+    real* strips;                               // q_i · k_j and do_i · v_j of one strip: [2][QUERIES][WIDE]
     half *query_room, *grad_room;               // rows that don't lie as the instructions want them
     int64_t depth, value_depth, width;          // dim and value_dim in whole steps
 };
@@ -29,7 +29,7 @@ static PairKeys take_pair_keys(const Problem& p, Scratch& memory) {
     b.key_pairs = pairs(BLOCK / 2 * b.width);
     b.weight = pairs(QUERIES / 2 * BLOCK), b.slope = pairs(QUERIES / 2 * BLOCK);
     b.slope_rows = halves(QUERIES * BLOCK);
-    b.strips = memory.take(4 * QUERIES * WIDE);
+    b.strips = memory.take(2 * QUERIES * WIDE);
     b.query_room = halves(QUERIES * b.depth), b.grad_room = halves(QUERIES * b.value_depth);
     return b;
 }
@@ -37,7 +37,7 @@ static PairKeys take_pair_keys(const Problem& p, Scratch& memory) {
 static int64_t pair_keys_numbers(const Problem& p) {
     const int64_t tiles = 2 + (plain(p) ? 0 : 2) + (p.bias ? 2 : 0) + (p.cap ? 1 : 0);
     const int64_t dims = up(p.dim, PAIR_DEPTH) + up(p.value_dim, PAIR_DEPTH);
-    return (dims * 2 + pair_width(p)) * BLOCK + tiles * QUERIES * BLOCK + 4 * QUERIES * WIDE + 16 * LANES;
+    return (dims * 2 + pair_width(p)) * BLOCK + tiles * QUERIES * BLOCK + 2 * QUERIES * WIDE + 16 * LANES;
 }
 
 // Whether all numbers are tame, as in tiles.hpp: their bits, without the sign, are in the order of their magnitudes.
@@ -161,15 +161,14 @@ REGARD_APART void slopes_of_strip(PairKeys& b, const Straight& line, int64_t row
         }
 }
 
-// A tile of which only the scale makes scores, strip by strip: the products of the next strip and the gradients of the one
-// before are on their way while one is exponentiated.
+// A tile of which only the scale makes scores, strip by strip, so that what lies between the products stays close.
 REGARD_APART void straight_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const TurnedRows& turned, const Spot& s,
                                 const real* delta) {
     Straight line;
     straighten(p, s, delta, line);
     real *product = b.strips, *to_weight = b.strips + QUERIES * WIDE;
     const auto slopes = b.block.partly ? slopes_of_strip<true> : slopes_of_strip<false>;
-    for (int strip = 0; strip < RUNS; ++strip) {
+    for (int strip = 0; strip < WIDE_STRIPS; ++strip) {
         at.products(b, strip, product, WIDE);
         at.slopes(b, strip, to_weight, WIDE);
         slopes(b, line, at.rows, strip, product, to_weight, b.weight, b.slope);
@@ -181,10 +180,10 @@ REGARD_APART void straight_tile(const Problem& p, PairKeys& b, const PairedQueri
 REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const TurnedRows& turned, const Spot& s,
                              const Sums& sums) {
     KeyBlock& tile = b.block;
-    for (int strip = 0; strip < RUNS; ++strip) at.products(b, strip, tile.weight + strip * WIDE, BLOCK);
+    for (int strip = 0; strip < WIDE_STRIPS; ++strip) at.products(b, strip, tile.weight + strip * WIDE, BLOCK);
     move_weights(p, tile, s);
     if (tile.partly) hide(tile.words, s.queries, 0, tile.weight);
-    for (int strip = 0; strip < RUNS; ++strip) at.slopes(b, strip, tile.slope + strip * WIDE, BLOCK);
+    for (int strip = 0; strip < WIDE_STRIPS; ++strip) at.slopes(b, strip, tile.slope + strip * WIDE, BLOCK);
     move_slopes(p, tile, s, sums);
     couple_lines(tile.weight, s.queries, at.rows, b.weight);
     couple_lines(tile.slope, s.queries, at.rows, b.slope);
@@ -194,7 +193,7 @@ REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries&
             half* row = b.slope_rows + i * BLOCK + n;
             store_halves(row, row + BLOCK, rounded(i < s.queries ? load(from) : vf{}, i + 1 < s.queries ? load(from + BLOCK) : vf{}));
         }
-    for (int strip = 0; strip < RUNS; ++strip)
+    for (int strip = 0; strip < WIDE_STRIPS; ++strip)
         at.add(b, turned, strip, b.weight + strip * WIDE, b.slope + strip * WIDE, BLOCK);
 }
 

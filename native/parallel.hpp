@@ -1,7 +1,7 @@
 // Loops over threads: OpenMP's, in the runtime that PyTorch has loaded; or, where REGARD_STD_THREADS is defined, those of
 // the standard library, which ThreadSanitizer can follow. No exception may leave a body.
 
-// While it lives, results below the least normal number are 0 in its thread: a processor of x86 takes a hundred times as long
+// While it lives, results below the least normal number are 0 in its thread: a processor of x86 takes many times as long
 // for them, and a bias that falls with distance makes whole tiles of such weights. Numbers that come in so small are kept.
 class Flush {
    public:

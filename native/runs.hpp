@@ -58,12 +58,12 @@ REGARD_APART void dots_of(const Problem& p, const real* grad, const real* out, r
 }
 
 // Memory that several runs of keys add to, each to its own. dq is there for as many key heads at a time as 16 MiB hold:
-// memory of that size is found again by the next call, and new pages take longer than what is computed in them.
+// memory of that size is found again by the next call, more would be new pages every time.
 struct Shares {
     int64_t parts, width, rows, table;  // rows: whole blocks; table: numbers of one head's, its room included, or 0
     int64_t together;                   // key heads at a time
     Scratch query;                      // [parts][together · group][rows][width]
-    mutable List<real> tables, delta;   // [parts][heads of all entries][table], [heads of all entries][queries]
+    List<real> tables, delta;           // [parts][heads of all entries][table], [heads of all entries][queries]
 
     Shares(const Problem& p, int64_t width)
         : parts(parts_of(p.keys)), width(width), rows((p.queries + QUERIES - 1) / QUERIES * QUERIES),
@@ -77,7 +77,7 @@ struct Shares {
         const int64_t heads = together * p.group();
         return query.all() + ((part * heads + head % heads) * rows + row) * width;
     }
-    Sums of(const Problem& p, int64_t batch, int64_t head, int64_t part) const {
+    Sums of(const Problem& p, int64_t batch, int64_t head, int64_t part) {
         const int64_t all = p.batch * p.heads;
         head += batch * p.heads;
         return {delta.data() + head * p.queries, query_row(p, part, head, 0),
@@ -87,7 +87,7 @@ struct Shares {
 
 // One run of keys of one key head: whether all numbers are tame.
 template <class Tiles>
-static bool differentiate_part(const Problem& p, Tiles& tiles, const Reach& reaches, const Shares& shares, int64_t kv_head,
+static bool differentiate_part(const Problem& p, Tiles& tiles, const Reach& reaches, Shares& shares, int64_t kv_head,
                                int64_t part) {
     const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
     kv_head %= p.kv_heads;
@@ -108,7 +108,7 @@ static bool differentiate_part(const Problem& p, Tiles& tiles, const Reach& reac
 }
 
 // dq of a row: the parts in order.
-static void write_query(const Problem& p, const Shares& shares, int64_t n) {
+static void write_query(const Problem& p, Shares& shares, int64_t n) {
     const int64_t head = n / p.queries;
     real* sum = shares.query_row(p, 0, head, n % p.queries);
     for (int64_t part = 1; part < shares.parts; ++part) {
@@ -119,7 +119,7 @@ static void write_query(const Problem& p, const Shares& shares, int64_t n) {
 }
 
 // The table's gradient of a head: batch entries and parts in order.
-static void write_table(const Problem& p, const Shares& shares, int64_t head) {
+static void write_table(const Problem& p, Shares& shares, int64_t head) {
     real* to = p.bias_grad.table.at<real>(0, head, 0);
     for (int64_t n = 0; n < p.bias.table_size; ++n) {
         real sum = 0;
@@ -146,7 +146,7 @@ struct RowRoom {
 };
 
 // delta of a block of rows, into its place: whether all their numbers are tame.
-static bool begin_block(const Problem& p, const Shares& shares, const RowRoom& room, const Spot& s) {
+static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, const Spot& s) {
     real dots[BLOCK];
     const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
     to_lanes(out, s.queries, p.value_dim, room.out);
@@ -164,7 +164,7 @@ static bool begin_block(const Problem& p, const Shares& shares, const RowRoom& r
 
 // Some key heads, from `first` on, all their runs.
 template <class Tiles>
-static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& choice, const Reach& reaches, const Shares& shares,
+static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& choice, const Reach& reaches, Shares& shares,
                                 int64_t first, Team& team) {
     const int64_t count = std::min(shares.together, p.batch * p.kv_heads - first), in_turn = shared(p) ? count : 1;
     bool fine = true;
@@ -186,7 +186,7 @@ template <class Tiles>
 static bool tiles_backward(const Problem& p, const Choice& choice) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK;
     const Reach reaches = reach_all(p);
-    const Shares shares(p, Tiles::width(p));
+    Shares shares(p, Tiles::width(p));
     const typename Tiles::Shared before(p);
     return parallel(p.threads, [&](Team& team) {
         bool fine = true;

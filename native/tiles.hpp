@@ -6,7 +6,9 @@ REGARD_INLINE int64_t lanes_up(int64_t size) { return (size + LANES - 1) / LANES
 class Scratch {
    public:
     explicit Scratch(int64_t numbers)
-        : data_(static_cast<real*>(aligned_alloc(64, (numbers * sizeof(real) + 63) / 64 * 64))) {}
+        : data_(static_cast<real*>(aligned_alloc(64, (numbers * sizeof(real) + 63) / 64 * 64))) {
+        if (!data_ && numbers) throw std::bad_alloc();
+    }
     ~Scratch() { free(data_); }
     Scratch(const Scratch&) = delete;
     Scratch& operator=(const Scratch&) = delete;

@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -55,6 +56,10 @@ def main(argv: list[str] | None = None) -> int:
         return _say(f"the output can't be written: {error.strerror}", 2)
 
 
+_Add = Callable[[str, str, str], argparse.ArgumentParser]
+"""Adds a command: its name, its line in the list, its description."""
+
+
 class _Parser(argparse.ArgumentParser):
     """Errors are one sentence."""
 
@@ -63,56 +68,60 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    form = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog="regard",
-        formatter_class=form,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
         description="Attention, computed exactly and made visible.",
         epilog='  regard explain "The animal didn\'t cross the street because it was too tired."',
     )
     parser.add_argument("--version", action="version", version=f"regard {regard.__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True)
-    explain = commands.add_parser(
+
+    def add(name: str, about: str, description: str) -> argparse.ArgumentParser:
+        form = argparse.RawDescriptionHelpFormatter
+        return commands.add_parser(name, formatter_class=form, allow_abbrev=False, help=about, description=description)
+
+    _add_explain(add)
+    _add_bench(add)
+    _add_compare(add)
+    return parser
+
+
+def _add_explain(add: _Add) -> None:
+    explain = add(
         "explain",
-        formatter_class=form,
-        allow_abbrev=False,
-        help="one head of a real model at one token, step by step, with its numbers",
-        description=(
-            "Run a model with regard in every layer, compare it with its own attention,\n"
-            "and show one head at one token, step by step, with its numbers.\n"
-            "What you don't name is chosen by a measure that is printed with its formula."
-        ),
+        "one head of a real model at one token, step by step, with its numbers",
+        "Run a model with regard in every layer, compare it with its own attention,\n"
+        "and show one head at one token, step by step, with its numbers.\n"
+        "What you don't name is chosen by a measure that is printed with its formula.",
     )
     _explain_options(explain)
     explain.set_defaults(run=_explain)
-    bench = commands.add_parser(
+
+
+def _add_bench(add: _Add) -> None:
+    bench = add(
         "bench",
-        formatter_class=form,
-        allow_abbrev=False,
-        help="this machine: every engine beside what else there is, against the ceiling",
-        description=(
-            "Time attention side by side, in one process, round by round: regard's engines,\n"
-            "PyTorch's and other libraries', each checked before it is timed. Rounds that\n"
-            "other processes disturb are rejected."
-        ),
+        "this machine: every engine beside what else there is, against the ceiling",
+        "Time attention side by side, in one process, round by round: regard's engines,\n"
+        "PyTorch's and other libraries', each checked before it is timed. Rounds that\n"
+        "other processes disturb are rejected.",
     )
     command.options(bench)
     bench.set_defaults(run=_bench)
-    compare = commands.add_parser(
+
+
+def _add_compare(add: _Add) -> None:
+    compare = add(
         "compare",
-        formatter_class=form,
-        allow_abbrev=False,
-        help="recurrent, self-, sparse and linear attention on the same work, measured",
-        description=(
-            "Train ten small models of one size on one task, alike: recurrent ones with\n"
-            "Bahdanau's, Luong's or no attention, transformers with self-attention, sparse\n"
-            "patterns and approximations. Then time them as sequences get longer."
-        ),
+        "recurrent, self-, sparse and linear attention on the same work, measured",
+        "Train ten small models of one size on one task, alike: recurrent ones with\n"
+        "Bahdanau's, Luong's or no attention, transformers with self-attention, sparse\n"
+        "patterns and approximations. Then time them as sequences get longer.",
     )
     comparing.options(compare)
     compare.set_defaults(run=_compare)
-    return parser
 
 
 def _explain_options(parser: argparse.ArgumentParser) -> None:
