@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from regard.engines.native.moves import Moves, moves_of
+from regard.engines.native.moves import Moves, moves_but_edges
 from regard.equation import Listed
 from regard.problem import Problem
 from regard.terms.bias import Bias, Edges, Sum
@@ -55,9 +55,7 @@ def along_edges(problem: Problem) -> Moves:
     for part in _edges(problem.rule.bias):
         wide = part.map(lambda leaf, roles: leaf.to(problem.accumulate) if leaf.is_floating_point() else leaf)
         values = values + wide.pairs((row + first_query)[None, None, :, None], (key + first_key)[None, None, :, None])
-    return replace(
-        moves_of(problem, edges=False), edges=values.squeeze(-1), offsets=offsets, sources=sources + first_key
-    )
+    return replace(moves_but_edges(problem), edges=values.squeeze(-1), offsets=offsets, sources=sources + first_key)
 
 
 def _pairs(problem: Problem) -> tuple[Ints, Ints]:

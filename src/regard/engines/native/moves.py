@@ -8,7 +8,7 @@ All are made by plain operations of PyTorch, so that autograd carries the kernel
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from regard.problem import Problem
 from regard.terms.bias import Alibi, Bias, Bucketed, Edges, Given, Keys, Relative, Sum
 from regard.terms.normalize import Sigmoid
 
-__all__ = ["Moves", "moves_of", "refusal"]
+__all__ = ["Moves", "moves_but_edges", "moves_of", "refusal"]
 
 ROOM = 64
 """Entries before and after a table that a tile of the kernels may read."""
@@ -76,8 +76,18 @@ def refusal(problem: Problem) -> str | None:
     return None
 
 
-def moves_of(problem: Problem, edges: bool = True) -> Moves:
-    """The bias, and the shift of a sigmoid with it, which is a bias as well; `edges`: with what it says of edges."""
+def moves_of(problem: Problem) -> Moves:
+    """The bias, and the shift of a sigmoid with it, which is a bias as well."""
+    along = next((part for part in _parts(problem.rule.bias) if isinstance(part, Edges)), None)
+    moves = moves_but_edges(problem)
+    if along is None:
+        return moves
+    edges, offsets, sources = _edges(problem, along)
+    return replace(moves, edges=edges, offsets=offsets, sources=sources)
+
+
+def moves_but_edges(problem: Problem) -> Moves:
+    """The same without what the bias says of edges."""
     parts = _parts(problem.rule.bias)
     dtype = problem.accumulate
     table, zero = _table(problem, [part for part in parts if isinstance(part, DISTANT)])
@@ -86,17 +96,15 @@ def moves_of(problem: Problem, edges: bool = True) -> Moves:
     keys = [v if v.ndim == 3 else v.squeeze(2) for v in values if _per_key(v)]
     keys += _shift(problem)
     pairs = [v for v in values if not _per_key(v)]
-    along = next((part for part in parts if edges and isinstance(part, Edges)), None)
     every = (problem.batch, problem.heads, problem.keys)
-    lists = (None, None, None) if along is None else _edges(problem, along)
     return Moves(
         table=table,
         keys=_sum(keys).expand(every) if keys else None,
         pairs=_sum(pairs) if pairs else None,
-        edges=lists[0],
+        edges=None,
         zero=zero,
-        offsets=lists[1],
-        sources=lists[2],
+        offsets=None,
+        sources=None,
         forth=None if roomy is None else roomy[:, ROOM:],
         back=None if roomy is None else roomy.flip(-1)[:, ROOM:],
     )
