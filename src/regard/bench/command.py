@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
-from importlib.util import find_spec
-from pathlib import Path
 
+from regard import arguments
 from regard.bench import run as running
 from regard.bench.run import Wish
-from regard.errors import InputError, MissingError
 
 __all__ = ["options", "run"]
 
@@ -42,8 +39,9 @@ def run(asked: argparse.Namespace, show: Callable[[str], None], note: Callable[[
 
     Errors: InputError, MissingError, BusyError.
     """
-    json, calibration = _file("--json", asked.json), _file("--calibrate", asked.calibrate)
-    folder = _folder(asked.save)
+    json = None if asked.json is None else arguments.file("--json", asked.json)
+    calibration = None if asked.calibrate is None else arguments.file("--calibrate", asked.calibrate)
+    folder = None if asked.save is None else arguments.folder(asked.save)
     wish = Wish(tuple(asked.case), tuple(asked.threads), asked.quick, asked.busy)
     if calibration is not None:
         made = running.calibrated(wish, calibration, note)
@@ -64,27 +62,3 @@ def _words(asked: argparse.Namespace) -> list[str]:
         some = getattr(asked, name)
         words += [f"--{name}", *map(str, some)] if some else []
     return [*words, "--save", asked.save] if asked.save else words
-
-
-def _file(option: str, said: str | None) -> Path | None:
-    """Where a file goes, checked before anything long begins."""
-    if said is None:
-        return None
-    path = Path(said).expanduser()
-    if not path.parent.is_dir():
-        raise InputError(f"{option} {said}: there is no directory {path.parent}")
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise InputError(f"{option} {said}: it can't be written")
-    return path
-
-
-def _folder(said: str | None) -> Path | None:
-    """Where the results go, likewise."""
-    if said is None:
-        return None
-    path = Path(said).expanduser()
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--save {said}: it is a file; name a directory")
-    if find_spec("matplotlib") is None:
-        raise MissingError("--save needs matplotlib; install it with: pip install 'regard[plot]'")
-    return path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib import metadata
 
@@ -15,7 +16,7 @@ from regard.bench.ceiling import names
 from regard.calibration import processor
 from regard.engines.native import ISA
 
-__all__ = ["Machine", "machine"]
+__all__ = ["Machine", "machine", "versions"]
 
 PACKAGES = ("torch", "numpy", "x-transformers", "local-attention", "natten", "onnxruntime", "jax", "transformers")
 
@@ -43,15 +44,20 @@ class Machine:
 
 def machine() -> Machine:
     """This one."""
-    versions = {"python": platform.python_version(), "regard": regard.__version__}
-    for package in PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            versions[package] = "not installed"
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
     system = f"{platform.system()} {platform.release()}, {platform.machine()}"
-    return Machine(processor(), cores, _isa(), names(), system, versions)
+    return Machine(processor(), cores, _isa(), names(), system, versions(PACKAGES))
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """Of Python, regard and these packages."""
+    found = {"python": platform.python_version(), "regard": regard.__version__}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
 
 
 def _isa() -> str:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from textwrap import fill
 
+from regard import arguments
 from regard.compare import text
 from regard.compare.document import SCHEMA, as_json
 from regard.compare.reading import reading
 from regard.compare.run import Comparison, Note, Watcher, Wish, compare
 from regard.compare.tasks import TASKS
-from regard.errors import InputError, MissingError
 
 __all__ = ["options", "run", "told"]
 
@@ -53,7 +51,7 @@ def run(asked: argparse.Namespace, show: Callable[[str], None], note: Callable[[
     Errors: InputError, MissingError.
     """
     wish = Wish(asked.task, tuple(asked.lengths), asked.quick, asked.seed)
-    found = told(wish, _folder(asked.save), asked.json, show, note)
+    found = told(wish, None if asked.save is None else arguments.folder(asked.save), asked.json, show, note)
     return INTERRUPTED if found.interrupted else 0
 
 
@@ -105,22 +103,6 @@ class _Printed(Watcher):
         for line in lines:
             self.lines.append(line)
             self._show(line)
-
-
-def _folder(said: str | None) -> Path | None:
-    """Where the results go, checked and made before anything long begins."""
-    if said is None:
-        return None
-    path = Path(said).expanduser()
-    if find_spec("matplotlib") is None:
-        raise MissingError("--save needs matplotlib; install it with: pip install 'regard[plot]'")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--save {said}: it is no directory and can't be made ({error.strerror})") from error
-    if not os.access(path, os.W_OK):
-        raise InputError(f"--save {said}: it can't be written")
-    return path
 
 
 def _keep(found: Comparison, folder: Path, lines: list[str]) -> None:

