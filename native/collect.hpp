@@ -19,12 +19,14 @@ REGARD_APART void row_levels(const Problem& p, const Spot& s, RowLevels& l) {
 }
 
 // A tile of weights, those of hidden pairs and of lanes without a row exactly 0.
-REGARD_APART void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s, const RowLevels& l) {
+template <class Scores>
+REGARD_APART void weigh_tile(const Problem& p, Scores& scores, const Spot& s, const RowLevels& l) {
+    QueryBlock& b = scores.block;
     if (!b.partly && s.queries < BLOCK) {
         std::fill_n(b.words, s.keys, low_bits(s.queries));
         b.partly = true;
     }
-    score_tile(p, b, s);
+    scores.score(p, s);
     if (p.normalize == Normalize::sigmoid) return squash(b, s.keys);
     const real factor = factor_of(p);
     for (int n = 0; n < BLOCK; n += LANES) {
@@ -179,9 +181,11 @@ static void begin_share(const Problem& p, const Request& want, const Spot& run, 
 }
 
 // A block of rows against all keys that were asked for.
-REGARD_APART void collect_block(const Problem& p, const Request& want, QueryBlock& b, Folds& f, const Spot& rows, int64_t head,
+template <class Scores>
+REGARD_APART void collect_block(const Problem& p, const Request& want, Scores& scores, Folds& f, const Spot& rows, int64_t head,
                                 Share& share) {
-    begin_rows(p, b, rows);
+    QueryBlock& b = scores.block;
+    scores.begin(p, rows);
     row_levels(p, rows, f.levels);
     for (int64_t n = 0; n < want.grouping_count; ++n) {
         const Grouping& g = want.groupings[n];
@@ -190,7 +194,7 @@ REGARD_APART void collect_block(const Problem& p, const Request& want, QueryBloc
         if (g.pairs) f.folds[n].seen.assign(g.key_classes * BLOCK, 0);
     }
     each_tile(p, b, rows, want.end_key, [&](const Spot& s) {
-        weigh_tile(p, b, s, f.levels);
+        weigh_tile(p, scores, s, f.levels);
         if (want.received) add_columns(b, s, f.columns.data());
         if (want.visible) add_visible(b, s, share.visible.data());
         if (want.distances) add_diagonals(b, s, share.distances.data() + BLOCK + s.query - s.key + p.keys - 1);
@@ -203,14 +207,15 @@ REGARD_APART void collect_block(const Problem& p, const Request& want, QueryBloc
 }
 
 // One run of rows of one head.
-static void collect_run(const Problem& p, const Request& want, QueryBlock& b, Folds& f, const Spot& run, int64_t head,
+template <class Scores>
+static void collect_run(const Problem& p, const Request& want, Scores& scores, Folds& f, const Spot& run, int64_t head,
                         Share& share) {
     begin_share(p, want, run, share);
     if (want.received) f.columns.assign(p.keys * LANES, 0);
     for (int64_t first = run.query; first < run.query + run.queries; first += BLOCK) {
         Spot rows = run;
         rows.query = first, rows.queries = std::min<int64_t>(run.query + run.queries - first, BLOCK);
-        collect_block(p, want, b, f, rows, head, share);
+        collect_block(p, want, scores, f, rows, head, share);
     }
     for (int64_t j = 0; j < static_cast<int64_t>(share.received.size()); ++j)
         for (int n = 0; n < LANES; ++n) share.received[j] += f.columns[j * LANES + n];
@@ -250,13 +255,14 @@ static void add_share(const Problem& p, const Request& want, const Share& share,
         if (want.groupings[n].query_class) add_cells(want.groupings[n], share.cells[n], head);
 }
 
+template <class Scores>
 static void collect(const Problem& p, const Request& want) {
     const int64_t runs = runs_of(want), heads = p.batch * want.head_count;
     const int64_t blocks = (want.end_query - want.first_query + BLOCK - 1) / BLOCK;
     List<Share> shares(runs * heads);
     parallel(p.threads, [&](Team& team) {
-        Scratch memory(query_block_numbers(p));
-        QueryBlock b = take_query_block(p, memory);
+        Scratch memory(Scores::numbers(p));
+        Scores scores(p, memory);
         Folds f;
         f.folds.resize(want.grouping_count);
         team.dynamic(runs * heads, [&](int64_t item) {
@@ -264,7 +270,7 @@ static void collect(const Problem& p, const Request& want) {
             const int64_t first = want.first_query + blocks * run / runs * BLOCK;
             const int64_t end = std::min(want.first_query + blocks * (run + 1) / runs * BLOCK, want.end_query);
             const Spot rows = {head / want.head_count, want.heads[head % want.head_count], first, end - first, want.first_key, 0};
-            collect_run(p, want, b, f, rows, head, shares[run * heads + head]);
+            collect_run(p, want, scores, f, rows, head, shares[run * heads + head]);
         });
         team.even(heads, [&](int64_t head) {
             for (int64_t run = 0; run < runs; ++run) add_share(p, want, shares[run * heads + head], head);

@@ -195,6 +195,17 @@ REGARD_INLINE void score_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     move_tile(p, b, s);
 }
 
+// Scores alone, for the statistics.
+class RealScores {
+   public:
+    QueryBlock block;
+
+    RealScores(const Problem& p, Scratch& memory) : block(take_query_block(p, memory)) {}
+    static int64_t numbers(const Problem& p) { return query_block_numbers(p); }
+    REGARD_INLINE void begin(const Problem& p, const Spot& s) { begin_rows(p, block, s); }
+    REGARD_INLINE void score(const Problem& p, const Spot& s) { score_tile(p, block, s); }
+};
+
 // Products to weights, dropout included.
 REGARD_INLINE void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     move_tile(p, b, s);

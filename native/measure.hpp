@@ -135,15 +135,17 @@ REGARD_APART void write_measures(const Problem& p, const Request& want, const Qu
     }
 }
 
-REGARD_APART void measure_rows(const Problem& p, const Request& want, QueryBlock& b, RowSums& r, const Spot& rows) {
+template <class Scores>
+REGARD_APART void measure_rows(const Problem& p, const Request& want, Scores& scores, RowSums& r, const Spot& rows) {
     const real factor = factor_of(p);
-    begin_rows(p, b, rows);
+    QueryBlock& b = scores.block;
+    scores.begin(p, rows);
     for (int n = 0; n < VECTORS; ++n) r.heat[n] = r.square[n] = r.distance[n] = r.local[n] = vf{};
     std::fill_n(r.least, BLOCK, -INFINITE);
     std::fill_n(r.best, BLOCK * r.width, -INFINITE);
     std::fill_n(r.best_key, BLOCK * r.width, word{-1});
     each_tile(p, b, rows, p.keys, [&](const Spot& s) {
-        score_tile(p, b, s);
+        scores.score(p, s);
         if (want.top) keep_best(b, s, want.top, r);
         if (want.distance || want.local)
             absorb<true>(p, want, b, r, s, factor);
@@ -153,17 +155,18 @@ REGARD_APART void measure_rows(const Problem& p, const Request& want, QueryBlock
     write_measures(p, want, b, r, rows);
 }
 
+template <class Scores>
 static void measure(const Problem& p, const Request& want) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, width = lanes_up(want.top);
     parallel(p.threads, [&](Team& team) {
-        Scratch memory(query_block_numbers(p) + BLOCK * width);
-        QueryBlock b = take_query_block(p, memory);
+        Scratch memory(Scores::numbers(p) + BLOCK * width);
+        Scores scores(p, memory);
         List<word> keys(BLOCK * width);
         RowSums r;
         r.best = memory.take(BLOCK * width), r.best_key = keys.data(), r.width = width;
         team.dynamic(p.batch * p.heads * blocks, [&](int64_t item) {
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
-            measure_rows(p, want, b, r, {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0});
+            measure_rows(p, want, scores, r, {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0});
         });
         return true;
     });

@@ -17,19 +17,28 @@ REGARD_APART void begin_pairs(const Problem& p, PairBlock& b, const Spot& s) {
         for (int64_t n = 0; n < b.depth / 2 * BLOCK; ++n) b.query[n] ^= 0x80008000u;
 }
 
-// The keys of a tile as `multiply_pairs` takes them, and its values.
-struct PairedTile {
-    const half *key, *value;
-    int64_t key_row, keys, value_row, values;
+// The keys of a tile as `multiply_pairs` takes them.
+struct PairedKeys {
+    const half* key;
+    int64_t key_row, keys;
 
-    PairedTile(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) {
-        const int64_t kv_head = s.head / p.group();
+    PairedKeys(const Problem& p, PairBlock& b, const Spot& s) {
         keys = up(s.keys, PAIR_ROWS);
-        key = paired_rows(p.key, p.key.at<const half>(s.batch, kv_head, s.key), s.keys, p.dim, b.depth, PAIR_ROWS, b.key_room, key_row);
-        value = turned.at(s.batch * p.kv_heads + kv_head, s.key), value_row = turned.row(), values = turned.lines();
+        key = paired_rows(p.key, p.key.at<const half>(s.batch, s.head / p.group(), s.key), s.keys, p.dim, b.depth, PAIR_ROWS,
+                          b.key_room, key_row);
     }
     REGARD_INLINE void scores(const PairBlock& b, int strip, real* to, int64_t to_row) const {
         multiply_pairs<false>(keys, b.depth / 2, key, key_row, b.query + strip * STRIP, BLOCK, to, to_row);
+    }
+};
+
+// And its values.
+struct PairedTile : PairedKeys {
+    const half* value;
+    int64_t value_row, values;
+
+    PairedTile(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) : PairedKeys(p, b, s) {
+        value = turned.at(s.batch * p.kv_heads + s.head / p.group(), s.key), value_row = turned.row(), values = turned.lines();
     }
     REGARD_INLINE void add(const pair* weight, int64_t weight_row, int strip, real* sum) const {
         multiply_pairs<true>(values, KEYS / 2, value, value_row, weight, weight_row, sum + strip * STRIP, BLOCK);
@@ -136,6 +145,26 @@ static int64_t pair_block_numbers(const Problem& p) {
     const int64_t depth = up(p.dim, PAIR_DEPTH);
     return query_block_numbers(p) + (up(p.value_dim, PAIR_ROWS) + depth / 2 + KEYS / 2) * BLOCK + 2 * KEYS * STRIP + (KEYS + BLOCK) * depth / 2 + 8 * LANES;
 }
+
+// Scores alone, for the statistics.
+class PairScores {
+   public:
+    PairScores(const Problem& p, Scratch& memory) : b_(take_pair_block(p, memory)), block(b_.block) {}
+    static int64_t numbers(const Problem& p) { return pair_block_numbers(p); }
+    REGARD_INLINE void begin(const Problem& p, const Spot& s) { begin_pairs(p, b_, s); }
+    REGARD_INLINE void score(const Problem& p, const Spot& s) {
+        const PairedKeys keys(p, b_, s);
+        for (int strip = 0; strip < STRIPS; ++strip) keys.scores(b_, strip, block.score + strip * STRIP, BLOCK);
+        move_tile(p, block, s);
+    }
+
+   private:
+    [[maybe_unused]] const PairUnit unit_{};
+    PairBlock b_;
+
+   public:
+    QueryBlock& block;
+};
 
 static bool pairs_forward(const Problem& p, const Choice& choice) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;

@@ -1,14 +1,16 @@
 // Weights one by one: all keys of a few rows, and a few pairs in O(dim) each.
 
 // Rows chosen[begin … end), which lie within BLOCK of the first: their lse, then their weights.
-static void weigh_rows(const Problem& p, const Request& want, QueryBlock& b, Spot rows, int64_t begin, int64_t end) {
+template <class Scores>
+static void weigh_rows(const Problem& p, const Request& want, Scores& scores, Spot rows, int64_t begin, int64_t end) {
+    QueryBlock& b = scores.block;
     const real factor = factor_of(p);
     real* weights = static_cast<real*>(want.weights) + (rows.batch * p.heads + rows.head) * want.chosen_count * p.keys;
     rows.query = want.chosen[begin], rows.queries = want.chosen[end - 1] + 1 - rows.query;
-    begin_rows(p, b, rows);
+    scores.begin(p, rows);
     if (p.normalize == Normalize::softmax) {
         each_tile(p, b, rows, p.keys, [&](const Spot& s) {
-            score_tile(p, b, s);
+            scores.score(p, s);
             exponentiate(b, factor, s.keys);
         });
         for (int64_t i = 0; i < rows.queries; ++i) write_lse(p, b, rows, i);
@@ -16,13 +18,14 @@ static void weigh_rows(const Problem& p, const Request& want, QueryBlock& b, Spo
     RowLevels levels;
     row_levels(p, rows, levels);
     each_tile(p, b, rows, p.keys, [&](const Spot& s) {
-        weigh_tile(p, b, s, levels);
+        weigh_tile(p, scores, s, levels);
         for (int64_t n = begin; n < end; ++n)
             for (int64_t j = 0; j < s.keys; ++j)
                 weights[n * p.keys + s.key + j] = b.score[j * BLOCK + want.chosen[n] - rows.query];
     });
 }
 
+template <class Scores>
 static void weigh(const Problem& p, const Request& want) {
     List<int64_t> begins;
     for (int64_t n = 0; n < want.chosen_count; ++n)
@@ -30,11 +33,11 @@ static void weigh(const Problem& p, const Request& want) {
     const int64_t groups = static_cast<int64_t>(begins.size());
     begins.push_back(want.chosen_count);
     parallel(p.threads, [&](Team& team) {
-        Scratch memory(query_block_numbers(p));
-        QueryBlock b = take_query_block(p, memory);
+        Scratch memory(Scores::numbers(p));
+        Scores scores(p, memory);
         team.dynamic(p.batch * p.heads * groups, [&](int64_t item) {
             const int64_t head = item / groups, group = item % groups;
-            weigh_rows(p, want, b, {head / p.heads, head % p.heads, 0, 0, 0, 0}, begins[group], begins[group + 1]);
+            weigh_rows(p, want, scores, {head / p.heads, head % p.heads, 0, 0, 0, 0}, begins[group], begins[group + 1]);
         });
         return true;
     });

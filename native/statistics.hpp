@@ -3,10 +3,21 @@
 #include "collect.hpp"
 #include "single.hpp"
 
-bool statistics(const Problem& p, const Request& want) {
-    if (want.pass == Pass::rows) measure(p, want);
-    if (want.pass == Pass::sums) collect(p, want);
-    if (want.pass == Pass::weights) weigh(p, want);
+template <class Scores>
+static void statistics_by(const Problem& p, const Request& want) {
+    if (want.pass == Pass::rows) measure<Scores>(p, want);
+    if (want.pass == Pass::sums) collect<Scores>(p, want);
+    if (want.pass == Pass::weights) weigh<Scores>(p, want);
     if (want.pass == Pass::entries) pick(p, want);
+}
+
+bool statistics(const Problem& p, const Request& want) {
+#ifdef REGARD_PAIRS_HERE
+    if (takes_pairs(p)) {
+        statistics_by<PairScores>(p, want);
+        return true;
+    }
+#endif
+    statistics_by<RealScores>(p, want);
     return true;
 }
