@@ -1,17 +1,37 @@
 // The backward pass over all tiles, whatever a tile is computed with (RealTiles, PairTiles). The keys of a head are cut into
 // runs, each with a dq of its own that is added in order, so that neither threads nor other heads change a bit of the result.
 
-// Where each block of query rows sees anything, for every form: [forms][blocks][2].
-using Reach = List<int64_t>;
+// Between which keys each block of query rows sees anything.
+class Reaches {
+   public:
+    explicit Reaches(const Problem& p)
+        : p_(p), blocks_((p.queries + QUERIES - 1) / QUERIES), ends_((p.forms ? p.form_count : 0) * blocks_ * 2) {
+        for (int64_t n = 0; n < static_cast<int64_t>(ends_.size()) / 2; ++n) {
+            const int64_t first = n % blocks_ * QUERIES, rows = std::min<int64_t>(p.queries - first, QUERIES);
+            reach(p.forms[n / blocks_], first, rows, p.keys, ends_[2 * n], ends_[2 * n + 1]);
+        }
+    }
+    int64_t blocks() const { return blocks_; }
+
+    // Whether a block of rows of a head may see any of the keys [low, high).
+    bool meet(const Form* form, int64_t block, int64_t low, int64_t high) const {
+        if (!form) return true;
+        const int64_t* ends = &ends_[((form - p_.forms) * blocks_ + block) * 2];
+        return ends[0] < high && ends[1] > low;
+    }
+
+   private:
+    const Problem& p_;
+    int64_t blocks_;
+    List<int64_t> ends_;  // [forms][blocks][2]
+};
 
 // All query rows of one head against the block of keys.
 template <class Tiles>
-REGARD_APART void differentiate_head(const Problem& p, Tiles& tiles, const Reach& reaches, Spot s, const Sums& sums) {
-    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES;
+REGARD_APART void differentiate_head(const Problem& p, Tiles& tiles, const Reaches& reaches, Spot s, const Sums& sums) {
     const Form* form = p.form(s.batch, s.head);
-    const int64_t* reach = form ? reaches.data() + (form - p.forms) * blocks * 2 : nullptr;
-    for (int64_t block = 0; block < blocks; ++block) {
-        if (reach && (reach[2 * block] >= s.key + s.keys || reach[2 * block + 1] <= s.key)) continue;
+    for (int64_t block = 0; block < reaches.blocks(); ++block) {
+        if (!reaches.meet(form, block, s.key, s.key + s.keys)) continue;
         s.query = block * QUERIES, s.queries = std::min<int64_t>(p.queries - s.query, QUERIES);
         const Seen seen = look_along(form, s.query, s.queries, s.key, s.keys, tiles.block.words);
         if (seen == Seen::nothing) continue;
@@ -22,16 +42,6 @@ REGARD_APART void differentiate_head(const Problem& p, Tiles& tiles, const Reach
 
 // How many runs the keys are cut into: by their number alone.
 static int64_t parts_of(int64_t keys) { return keys <= 4 * BLOCK ? 1 : keys <= 16 * BLOCK ? 2 : 4; }
-
-static Reach reach_all(const Problem& p) {
-    const int64_t blocks = (p.queries + QUERIES - 1) / QUERIES, forms = p.forms ? p.form_count : 0;
-    Reach reaches(forms * blocks * 2);
-    for (int64_t n = 0; n < forms * blocks; ++n) {
-        const int64_t first = n % blocks * QUERIES, rows = std::min<int64_t>(p.queries - first, QUERIES);
-        reach(p.forms[n / blocks], first, rows, p.keys, reaches[2 * n], reaches[2 * n + 1]);
-    }
-    return reaches;
-}
 
 // delta_i from do_i · out_i, and the row's part of the sink's gradient, −w_sink · (do_i · out_i).
 REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, int64_t row, real sum) {
@@ -60,18 +70,20 @@ REGARD_APART void dots_of(const Problem& p, const real* grad, const real* out, r
 // Memory that several runs of keys add to, each to its own. dq is there for as many key heads at a time as 16 MiB hold:
 // memory of that size is found again by the next call, more would be new pages every time.
 struct Shares {
-    int64_t parts, width, rows, table;  // rows: whole blocks; table: numbers of one head's, its room included, or 0
+    int64_t blocks, parts, width, rows, table;  // blocks: of keys; rows: whole blocks; table: numbers of one head's, its room included, or 0
     int64_t together;                   // key heads at a time
     Scratch query;                      // [parts][together · group][rows][width]
     List<real> tables, delta;           // [parts][heads of all entries][table], [heads of all entries][queries]
 
     Shares(const Problem& p, int64_t width)
-        : parts(parts_of(p.keys)), width(width), rows((p.queries + QUERIES - 1) / QUERIES * QUERIES),
+        : blocks((p.keys + BLOCK - 1) / BLOCK), parts(parts_of(p.keys)), width(width), rows((p.queries + QUERIES - 1) / QUERIES * QUERIES),
           table(p.bias_grad.table ? p.bias.table_size + 2 * BLOCK : 0),
           together(std::clamp<int64_t>((int64_t{1} << 24) / (parts * p.group() * rows * width * sizeof(real)), 1, p.batch * p.kv_heads)),
           query(parts * together * p.group() * rows * width), tables(parts * p.batch * p.heads * table),
           delta(p.batch * p.heads * p.queries) {}
 
+    // The keys [first_key(part), first_key(part + 1)) are those of a run.
+    int64_t first_key(int64_t part) const { return blocks * part / parts * BLOCK; }
     // head: of all entries.
     real* query_row(const Problem& p, int64_t part, int64_t head, int64_t row) const {
         const int64_t heads = together * p.group();
@@ -85,19 +97,30 @@ struct Shares {
     }
 };
 
+// Whether a block of query rows has a dq of this run of keys.
+static bool has_part(const Problem& p, const Reaches& reaches, const Shares& shares, int64_t batch, int64_t head, int64_t part,
+                     int64_t block) {
+    return reaches.meet(p.form(batch, head), block, shares.first_key(part), shares.first_key(part + 1));
+}
+
+static void clear_query(const Problem& p, const Reaches& reaches, const Shares& shares, int64_t batch, int64_t head, int64_t part) {
+    for (int64_t block = 0; block < reaches.blocks(); ++block)
+        if (has_part(p, reaches, shares, batch, head, part, block))
+            std::fill_n(shares.query_row(p, part, batch * p.heads + head, block * QUERIES), QUERIES * shares.width, real(0));
+}
+
 // One run of keys of one key head: whether all numbers are tame.
 template <class Tiles>
-static bool differentiate_part(const Problem& p, Tiles& tiles, const Reach& reaches, Shares& shares, int64_t kv_head,
+static bool differentiate_part(const Problem& p, Tiles& tiles, const Reaches& reaches, Shares& shares, int64_t kv_head,
                                int64_t part) {
-    const int64_t blocks = (p.keys + BLOCK - 1) / BLOCK, batch = kv_head / p.kv_heads;
+    const int64_t batch = kv_head / p.kv_heads, low = shares.first_key(part), high = shares.first_key(part + 1);
     kv_head %= p.kv_heads;
     bool fine = true;
-    real* query_sums = shares.query_row(p, part, (batch * p.kv_heads + kv_head) * p.group(), 0);
-    std::fill(query_sums, query_sums + p.group() * shares.rows * shares.width, real(0));
+    for (int64_t g = 0; g < p.group(); ++g) clear_query(p, reaches, shares, batch, kv_head * p.group() + g, part);
     Divide ones;
     for (int n = 0; n < BLOCK; ++n) ones.set(n, 1);
-    for (int64_t block = blocks * part / shares.parts; block < blocks * (part + 1) / shares.parts; ++block) {
-        const int64_t key = block * BLOCK, keys = std::min<int64_t>(p.keys - key, BLOCK), head = kv_head * p.group();
+    for (int64_t key = low; key < high; key += BLOCK) {
+        const int64_t keys = std::min<int64_t>(p.keys - key, BLOCK), head = kv_head * p.group();
         fine = tiles.begin(p, {batch, head, 0, 0, key, keys}) && fine;
         for (int64_t g = 0; g < p.group(); ++g)
             differentiate_head(p, tiles, reaches, {batch, head + g, 0, 0, key, keys}, shares.of(p, batch, head + g, part));
@@ -107,15 +130,17 @@ static bool differentiate_part(const Problem& p, Tiles& tiles, const Reach& reac
     return fine;
 }
 
-// dq of a row: the parts in order.
-static void write_query(const Problem& p, Shares& shares, int64_t n) {
-    const int64_t head = n / p.queries;
-    real* sum = shares.query_row(p, 0, head, n % p.queries);
-    for (int64_t part = 1; part < shares.parts; ++part) {
-        const real* more = shares.query_row(p, part, head, n % p.queries);
-        for (int64_t d = 0; d < shares.width; d += LANES) store(sum + d, load(sum + d) + load(more + d));
+// dq of a row: the parts that there are, in order.
+static void write_query(const Problem& p, const Reaches& reaches, const Shares& shares, int64_t n) {
+    const int64_t head = n / p.queries, row = n % p.queries;
+    real* sum = nullptr;
+    for (int64_t part = 0; part < shares.parts; ++part) {
+        if (!has_part(p, reaches, shares, head / p.heads, head % p.heads, part, row / QUERIES)) continue;
+        real* more = shares.query_row(p, part, head, row);
+        for (int64_t d = 0; sum && d < shares.width; d += LANES) store(sum + d, load(sum + d) + load(more + d));
+        if (!sum) sum = more;
     }
-    write_row(p.query_grad, head / p.heads, head % p.heads, n % p.queries, 0, p.dim, [&](int64_t d) { return sum[d]; });
+    write_row(p.query_grad, head / p.heads, head % p.heads, row, 0, p.dim, [&](int64_t d) { return sum ? sum[d] : real(0); });
 }
 
 // The table's gradient of a head: batch entries and parts in order.
@@ -164,7 +189,7 @@ static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, c
 
 // Some key heads, from `first` on, all their runs.
 template <class Tiles>
-static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& choice, const Reach& reaches, Shares& shares,
+static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& choice, const Reaches& reaches, Shares& shares,
                                 int64_t first, Team& team) {
     const int64_t count = std::min(shares.together, p.batch * p.kv_heads - first), in_turn = shared(p) ? count : 1;
     bool fine = true;
@@ -176,7 +201,7 @@ static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& ch
         }
     });
     team.even(count * p.group() * p.queries, [&](int64_t n) {
-        if (!choice.by_rows(first + n / p.queries / p.group())) write_query(p, shares, first * p.group() * p.queries + n);
+        if (!choice.by_rows(first + n / p.queries / p.group())) write_query(p, reaches, shares, first * p.group() * p.queries + n);
     });
     return fine;
 }
@@ -185,7 +210,7 @@ static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& ch
 template <class Tiles>
 static bool tiles_backward(const Problem& p, const Choice& choice) {
     const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK;
-    const Reach reaches = reach_all(p);
+    const Reaches reaches(p);
     Shares shares(p, Tiles::width(p));
     const typename Tiles::Shared before(p);
     return parallel(p.threads, [&](Team& team) {
