@@ -71,7 +71,6 @@ class Equation {
         return to;
     }
 
-   private:
     template <class Each>
     void rows(const Each& each) const {
         for (int64_t b = 0; b < p.batch; ++b)
@@ -79,10 +78,30 @@ class Equation {
                 for (int64_t i = 0; i < p.queries; ++i) each(b, h, i);
     }
 
+    int64_t distance(int64_t b, int64_t i, int64_t j) const { return j + p.first_key(b) - i - p.first_query(b); }
+
+    Row row_of(int64_t b, int64_t h, int64_t i) const {
+        Row row;
+        const double* q = query_.data() + query_row(b, h, i) * p.dim;
+        for (int64_t j = 0; j < p.keys; ++j) {
+            const double* k = key_.data() + key_row(b, h, j) * p.dim;
+            double score = p.scale * std::inner_product(q, q + p.dim, k, 0.0), bend = 1;
+            if (p.cap != 0) {
+                const double t = std::tanh(score / p.cap);
+                score = p.cap * t, bend = 1 - t * t;
+            }
+            const double moves = bias(b, h, i, j);
+            row.weight.push_back(score + moves), row.bend.push_back(bend), row.kept.push_back(kept(b, h, i, j));
+            row.seen.push_back((!p.forms || in_form(*p.form(b, h), i, j)) && moves != -INFINITY);
+        }
+        normalize(row, p.sink ? read(p.sink, 0, h, 0, 0) : -INFINITY);
+        return row;
+    }
+
+   private:
     int64_t query_row(int64_t b, int64_t h, int64_t i) const { return (b * p.heads + h) * p.queries + i; }
     int64_t key_row(int64_t b, int64_t h, int64_t j) const { return (b * p.kv_heads + h / p.group()) * p.keys + j; }
     const double* value(int64_t b, int64_t h, int64_t j) const { return value_.data() + key_row(b, h, j) * p.value_dim; }
-    int64_t distance(int64_t b, int64_t i, int64_t j) const { return j + p.first_key(b) - i - p.first_query(b); }
     int64_t edges() const { return p.bias.edge_offsets[p.bias.targets]; }
 
     // The edge from a key to a query, or −1.
@@ -118,24 +137,6 @@ class Equation {
         for (int64_t at : {int64_t{1}, b, h, i + p.first_query(b)}) row = mix(row + static_cast<uint32_t>(at));
         const uint32_t word = mix(row ^ mix(static_cast<uint32_t>(j + p.first_key(b)) * 0x9E3779B9u + 1));
         return word >= std::floor(p.dropout * 4294967296.0) ? 1 / (1 - p.dropout) : 0;
-    }
-
-    Row row_of(int64_t b, int64_t h, int64_t i) const {
-        Row row;
-        const double* q = query_.data() + query_row(b, h, i) * p.dim;
-        for (int64_t j = 0; j < p.keys; ++j) {
-            const double* k = key_.data() + key_row(b, h, j) * p.dim;
-            double score = p.scale * std::inner_product(q, q + p.dim, k, 0.0), bend = 1;
-            if (p.cap != 0) {
-                const double t = std::tanh(score / p.cap);
-                score = p.cap * t, bend = 1 - t * t;
-            }
-            const double moves = bias(b, h, i, j);
-            row.weight.push_back(score + moves), row.bend.push_back(bend), row.kept.push_back(kept(b, h, i, j));
-            row.seen.push_back((!p.forms || in_form(*p.form(b, h), i, j)) && moves != -INFINITY);
-        }
-        normalize(row, p.sink ? read(p.sink, 0, h, 0, 0) : -INFINITY);
-        return row;
     }
 
     // Scores to weights.

@@ -5,7 +5,7 @@
 #include <set>
 
 #include "../isa.hpp"
-#include "equation.hpp"
+#include "statistics.hpp"
 
 namespace driver {
 namespace {
@@ -109,6 +109,10 @@ std::string fault(const regard::Kernels& kernels, uint64_t number, const Limits&
     const bool pairs = !std::strcmp(kernels.name, "amx") || !std::strcmp(kernels.name, "avx512bf16");
     std::string said = differences(one, want.forward, false, pairs);
     if (!said.empty()) return said;
+    if (one.problem.normalize == Normalize::softmax && !one.poisoned)
+        said = one.problem.query.kind == Kind::float64 ? statistics_fault<double>(kernels, one.problem, epsilon(Kind::float64))
+                                                       : statistics_fault<float>(kernels, one.problem, epsilon(Kind::float32));
+    if (!said.empty()) return said;
     give(one, want.forward);
     const bool fine = kernels.backward(one.problem);
     if (!fine && !one.poisoned) return "the backward pass gave up on finite numbers";
@@ -164,7 +168,7 @@ int run(const Options& options) {
         seek(told, number, options.limits, want.forward);
     }
     if (ran.empty()) return std::fprintf(stderr, "this processor runs no such instruction set\n"), 1;
-    std::printf("%llu cases, forward and backward:", (unsigned long long)options.cases);
+    std::printf("%llu cases, forward, backward and statistics:", (unsigned long long)options.cases);
     for (const std::string& name : ran) std::printf(" %s", name.c_str());
     std::printf("; %zu of %zu features were seen to matter\n", told.size(), FEATURES);
     return options.cases >= 100 && told.size() < FEATURES;
