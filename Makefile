@@ -30,7 +30,7 @@ help:  ## list these targets
 demo: $(STAMPS)/demo $(STAMPS)/encoder  ## explain a sentence with a real model (SENTENCE="…" for your own)
 	@$(BIN)/regard explain "$$SENTENCE" $(ARGS)
 
-test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder $(STAMPS)/romanizer $(STAMPS)/tables $(STAMPS)/debian  ## run the tests (ARGS="-k name" for some of them)
+test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder $(STAMPS)/romanizer $(STAMPS)/tables $(STAMPS)/debian $(STAMPS)/natten  ## run the tests (ARGS="-k name" for some of them)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q $(ARGS)
 
 battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full product of terms, engines and shapes: long
@@ -120,6 +120,13 @@ $(STAMPS)/debian: $(STAMPS)/venv
 	@mkdir -p $(VENV)/share/regard $(VENV)/deb
 	@cd $(VENV)/deb && $(call UNPACK,dataset-fashion-mnist,usr/share/datasets/fashion-mnist) || echo "… Fashion-MNIST is not to be had here."
 	@cd $(VENV)/deb && $(call UNPACK,python3-graph-tool,$(POLBLOGS)) || echo "… the political blogs are not to be had here."
+	@touch $@
+
+# Built here against the PyTorch that is there: in an environment of its own it would install another one first.
+$(STAMPS)/natten: $(STAMPS)/dev
+	@echo "Installing $(call PIN,NATTEN) …"
+	@$(INSTALL) setuptools packaging
+	@$(INSTALL) --no-deps --no-build-isolation $(call PIN,NATTEN)
 	@touch $@
 
 # The model packages ask for more than their files; only the files are used.
