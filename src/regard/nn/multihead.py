@@ -11,6 +11,7 @@ from typing_extensions import Self
 from regard.attention import attend, partial
 from regard.errors import InputError
 from regard.nn import exchange
+from regard.nn.across import Across
 from regard.nn.caches import Cache, Kept
 from regard.nn.checks import check_rows, check_sizes
 from regard.nn.held import Held
@@ -83,6 +84,7 @@ class MultiHead(nn.Module):
         self.register_parameter("extra_key", None)
         self.register_parameter("extra_value", None)
         self.rule = Held(as_rule(rule))
+        self.across: Across | None = None
         self._check()
         self._begin()
 
@@ -143,6 +145,9 @@ class MultiHead(nn.Module):
         value = key if value is None else value
         self._check_inputs(query, key, value)
         rule = _with(self.rule(), pattern, bias)
+        if self.across is not None:
+            seen = self._attended_across(self.across, (query, key, value), rule, cache)
+            return self.out(seen.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
         queries = _split(self.query(query), self.heads)
         if cache is None:
             kept = Kept(*self._projected(key, value, key_start), key_start, query_start)
@@ -171,6 +176,19 @@ class MultiHead(nn.Module):
         bare = Rule(score=rule.score, normalize=rule.normalize)
         more = partial(query, self.extra_key, self.extra_value, bare, query_start=start, dropout=chance)
         return merge(part, replace(more, rule=part.rule)).out
+
+    def _attended_across(
+        self, across: Across, inputs: tuple[Tensor, Tensor, Tensor], rule: Rule, cache: Cache | None
+    ) -> Tensor:
+        if cache is not None or self.extra_key is not None:
+            what = "a cache" if cache is not None else "learned extra keys"
+            raise InputError(f"a MultiHead over several ranks takes no {what}; set layer.across = None for one rank")
+        query, key, value = inputs
+        queries, keys = _split(self.query(query), self.heads), _split(self.key(key), self.kv_heads)
+        if self.rotary is not None:
+            queries, keys = across.turned(self.rotary, queries, keys)
+        values = _split(self.value(value), self.kv_heads)
+        return across.attend(queries, keys, values, rule, self.dropout if self.training else 0.0)
 
     def _own_dim(self) -> int:
         if self.dim % self.heads:

@@ -21,7 +21,7 @@ from regard.terms.pattern import Lists
 from regard.terms.pattern.packing import Packed
 from regard.terms.tree import Role, Term
 
-__all__ = ["Problem", "pose"]
+__all__ = ["Problem", "own_rows", "pose"]
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _extent(
             raise InputError(
                 f"partial needs query_start for {said!r}: parts of the keys don't tell where the queries stand"
             )
-        own = _own_rows(said)
+        own = own_rows(said)
         ends = (first + key.shape[2] for first in first_key) if own is None else (own,)
         first_query = tuple(end - query.shape[2] for end in ends)
     else:
@@ -204,7 +204,7 @@ def _extent(
     return Extent(batch, query.shape[1], query.shape[2], key.shape[2], first_query, first_key, query.device)
 
 
-def _own_rows(said: Rule) -> int | None:
+def own_rows(said: Rule) -> int | None:
     """Where the query rows end when a packing counts them on their own; None where they end with the keys."""
     packings = [part for part in said.within() if isinstance(part, Packed)]
     return max(packing.queries.documents.shape[-1] for packing in packings) if packings else None
