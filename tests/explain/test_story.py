@@ -54,7 +54,7 @@ def test_the_scores_can_fail(told: Explanation) -> None:
 
 
 def test_the_numbers_are_those_of_steps(told: Explanation) -> None:
-    asked, head, row = told.choice.asked, told.choice.head, told.choice.query
+    asked, head, row = told.choice.asked.call, told.choice.head, told.choice.query
     steps = rg.steps(asked.query, asked.key, asked.value, asked.rule, query_start=asked.query_start)
     numbers = told.numbers
     for mine, theirs in ((numbers.weights, steps.weights), (numbers.masked, steps.masked), (numbers.out, steps.out)):

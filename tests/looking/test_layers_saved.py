@@ -61,11 +61,11 @@ def test_tables_print_and_become_text(tmp_path):
 
 
 def test_pandas(tmp_path):
-    pandas = pytest.importorskip("pandas", reason="an extra of recipes, which a table only offers")
+    pandas = pytest.importorskip("pandas", reason="pip install 'regard[tables]'")
     frame = several().table().to_pandas()
     assert frame.shape == (4, 18)
     assert frame.groupby("layer").rows.first().tolist() == [5, 3]
-    pytest.importorskip("pyarrow", reason="pandas writes Parquet by it")
+    pytest.importorskip("pyarrow", reason="pip install 'regard[tables]'")
     several().table().to_parquet(tmp_path / "heads.parquet")
     assert pandas.read_parquet(tmp_path / "heads.parquet").equals(frame)
 
@@ -80,7 +80,7 @@ def test_without_pandas_the_error_says_how_to_get_it(monkeypatch, tmp_path):
 
     monkeypatch.setattr(builtins, "__import__", without)
     for ask in (several().table().to_pandas, lambda: several().table().to_parquet(tmp_path / "x")):
-        with pytest.raises(rg.MissingError, match="pip install pandas; to_csv needs nothing"):
+        with pytest.raises(rg.MissingError, match=r"pip install 'regard\[tables\]'; to_csv needs nothing"):
             ask()
 
 

@@ -252,6 +252,11 @@ def test_no_gradients_unless_asked_for():
         (lambda s: s.segments([0, 1]), r"segments of keys must be \[5\]"),
         (lambda s: s.segments([0, 1, 2, 3, 4], [0]), r"segments of queries must be \[3\]"),
         (lambda s: s.segments([0, 1, 2, 3, -2]), "segments of keys must be integers from 0, or −1 for none, got -2"),
+        (
+            lambda s: s.segments([0, 1, 2, 3, 5]),
+            "segments of keys must be numbered from 0 without gaps, so below 5, got 5",
+        ),
+        (lambda s: s.segments([0] * 5, [10**12, 0, 0]), "segments of queries must be numbered .* return_inverse"),
         (lambda s: s.tile((2, 4)), r"rows must be \(first, end\) with 0 ≤ first < end ≤ 3, got \(2, 4\)"),
         (lambda s: s.tile(columns=(4, 4)), "columns must be"),
         (lambda s: s.tile(columns=range(0, 4, 2)), "got a range of step 2"),

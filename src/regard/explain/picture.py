@@ -36,7 +36,7 @@ def save(told: Explanation, path: Path) -> list[str]:
 def picture(told: Explanation) -> tuple[Figure, list[str]]:
     """The figure, and what it could not show."""
     made = plot.figure(10, 8 if told.heat is not None else 7)
-    labels, families, notes = _labels(told)
+    labels, families, notes = plot.labelled([clip(token.label, _LONGEST) for token in told.tokens.each])
     choice, query = told.choice, told.choice.query
     ratios = (1, 1.5) if told.heat is not None else (1.1, 1)
     halves: Any = made.subfigures(2, 1, height_ratios=ratios)
@@ -62,17 +62,6 @@ def picture(told: Explanation) -> tuple[Figure, list[str]]:
 def _two(below: Figure) -> tuple[Axes, Axes]:
     left, right = below.subplots(1, 2)
     return left, right
-
-
-def _labels(told: Explanation) -> tuple[list[str], list[str], list[str]]:
-    """The tokens' texts, by number where no font here shows them; the fonts; and what is to be said of it."""
-    labels = [clip(token.label, _LONGEST).replace("$", r"\$") for token in told.tokens.each]
-    families, missing = plot.fonts(labels)
-    if not missing:
-        return labels, families, []
-    shown = [f"#{place}" if missing & set(label) else label for place, label in enumerate(labels)]
-    some = "".join(sorted(missing)[:6])
-    return shown, families, [f"no font here shows {some}: such tokens are drawn as #number; install Noto Sans CJK"]
 
 
 def _title(told: Explanation, labels: list[str]) -> str:

@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from regard.attention import steps, weights
+from regard.attention import attend, steps
 from regard.data import Loaded
 from regard.engines.reference import Steps
 from regard.errors import InputError
 from regard.huggingface import serve
 from regard.huggingface.interface import Call, watching
+from regard.looking import Look, look
 from regard.rule import Rule
 
 __all__ = ["Asked", "Eager", "run", "run_eagerly"]
@@ -23,38 +24,44 @@ __all__ = ["Asked", "Eager", "run", "run_eagerly"]
 
 @dataclass(frozen=True)
 class Asked:
-    """What one layer asked of `attend`: the tensors and the rule as the model really used them.
+    """What one layer asked of `attend`, as the model really used it.
 
     Args:
         layer: which, from 0, in the order in which the model runs them.
-        query: `[1, heads, tokens, dim]`.
-        key: `[1, kv_heads, tokens, dim]`.
-        value: `[1, kv_heads, tokens, value_dim]`.
-        rule: the rule.
-        query_start: absolute position of the first query.
-        key_start: absolute position of the first key.
+        call: tensors `[1, heads, tokens, dim]`, the rule, and where they stand.
     """
 
     layer: int
-    query: Tensor
-    key: Tensor
-    value: Tensor
-    rule: Rule
-    query_start: int
-    key_start: int
+    call: Call
 
-    def weights(self, rows: Tensor | None = None) -> Tensor:
-        """The weights of some rows, or of all: `[heads, rows, keys]`."""
-        found: Tensor = weights(
-            self.query, self.key, self.rule, rows, query_start=self.query_start, key_start=self.key_start
-        )
-        return found[0]
+    @property
+    def rule(self) -> Rule:
+        """The layer's rule."""
+        return self.call.rule
+
+    @property
+    def seen(self) -> Look:
+        """Its weights to look at, `[1, heads, …]`."""
+        call = self.call
+        return look(call.query, call.key, call.rule, query_start=call.query_start, key_start=call.key_start)
 
     def steps(self, row: int) -> Steps:
         """Every intermediate of the equation for one query, of all heads."""
-        here = self.query_start + row
-        query = self.query[..., row : row + 1, :]
-        return steps(query, self.key, self.value, self.rule, query_start=here, key_start=self.key_start)
+        call = self.call
+        here = call.query_start + row
+        return steps(
+            call.query[..., row : row + 1, :], call.key, call.value, call.rule, query_start=here,
+            key_start=call.key_start,
+        )  # fmt: skip
+
+    def out(self, row: int) -> Tensor:
+        """What `attend` gives for one query, `[heads, value_dim]`."""
+        call = self.call
+        found = attend(
+            call.query[..., row : row + 1, :], call.key, call.value, call.rule, query_start=call.query_start + row,
+            key_start=call.key_start,
+        )  # fmt: skip
+        return found[0, :, 0]
 
 
 Watch = Callable[[Asked], None]
@@ -82,7 +89,7 @@ def run(loaded: Loaded, ids: Tensor, watch: Watch) -> Tensor:
     layers = count()
 
     def told(call: Call) -> None:
-        watch(Asked(next(layers), call.query, call.key, call.value, call.rule, call.query_start, call.key_start))
+        watch(Asked(next(layers), call))
 
     with watching(told), torch.inference_mode():
         return _states(loaded, ids)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from regard.attention import attend
 from regard.data import Loaded
 from regard.engines.reference import Steps
 from regard.explain.reach import Reach
@@ -151,7 +150,7 @@ def explain(
     with torch.inference_mode():
         steps = choice.asked.steps(choice.query)
         numbers = _numbers(steps, choice)
-        heat = choice.asked.weights()[choice.head] if len(tokens) <= HEAT else None
+        heat = choice.asked.seen.rows(range(len(tokens)))[0, choice.head] if len(tokens) <= HEAT else None
         note("the model's own attention, to compare")
         agreement = _agreement(loaded, survey, states, numbers)
     rule = repr(choice.asked.rule)
@@ -200,11 +199,7 @@ def _scale(score: Score, head: int, dim: int) -> tuple[float, float | None]:
 
 def _agreement(loaded: Loaded, survey: Survey, states: Tensor, numbers: Numbers) -> Agreement:
     choice, tokens = survey.choice, survey.tokens
-    asked, row = choice.asked, choice.query
-    here = attend(
-        asked.query[..., row : row + 1, :], asked.key, asked.value, asked.rule,
-        query_start=asked.query_start + row, key_start=asked.key_start,
-    )  # fmt: skip
+    row = choice.query
     ids = tokens.ids[:, :COMPARED]
     whole = ids.shape[1] == len(tokens)
     states = states[:, :COMPARED] if survey.causal else states
@@ -217,5 +212,5 @@ def _agreement(loaded: Loaded, survey: Survey, states: Tensor, numbers: Numbers)
         largest=float(eager.states.abs().max()),
         tokens=ids.shape[1],
         weights=weights,
-        out=float((here[0, choice.head, 0] - numbers.out).abs().max()),
+        out=float((choice.asked.out(row)[choice.head] - numbers.out).abs().max()),
     )

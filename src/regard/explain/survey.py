@@ -77,7 +77,7 @@ class Survey:
     def __call__(self, asked: Asked) -> None:
         """Measure one layer."""
         self._note(f"layer {asked.layer}")
-        weights = asked.weights(self.rows)
+        weights = asked.seen.rows(self.rows)[0]
         if self.reach is None:
             self.causal = not bool(weights[:, 0, 1:].any())
             self.reach = Reach.of(self.tokens, self.causal)

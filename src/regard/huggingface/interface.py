@@ -22,7 +22,7 @@ from regard.terms.pattern import Pattern, causal, documents, window
 from regard.terms.pattern import mask as given
 from regard.terms.score import Score, dot, softcap
 
-__all__ = ["Call", "attention", "watching"]
+__all__ = ["Call", "attention", "changing", "scaling", "watching"]
 
 UNDERSTOOD = (
     *("dropout", "scaling", "is_causal", "sliding_window", "softcap", "s_aux", "position_bias"),
@@ -82,6 +82,42 @@ def watching(watcher: Callable[[Call], None]) -> Iterator[None]:
         _watcher.reset(before)
 
 
+Scale = Callable[[Call], Tensor | None]
+_scaler: ContextVar[Scale | None] = ContextVar("scaler", default=None)
+
+
+@contextmanager
+def scaling(scaler: Scale) -> Iterator[None]:
+    """While this is open, what each head gives is multiplied by `scaler(call)`, `[heads]` or `[batch, heads]`.
+
+    None is 1. In this thread; an outer one multiplies, too.
+    """
+    outer = _scaler.get()
+
+    def both(call: Call) -> Tensor | None:
+        factors = [factor for one in (outer, scaler) if one is not None and (factor := one(call)) is not None]
+        return None if not factors else factors[0] if len(factors) == 1 else factors[0] * factors[1]
+
+    before = _scaler.set(both)
+    try:
+        yield
+    finally:
+        _scaler.reset(before)
+
+
+_change: ContextVar[Callable[[Call], Rule] | None] = ContextVar("change", default=None)
+
+
+@contextmanager
+def changing(change: Callable[[Call], Rule]) -> Iterator[None]:
+    """While this is open, every call in this thread is computed by the rule that `change` gives for it: what if …"""
+    before = _change.set(change)
+    try:
+        yield
+    finally:
+        _change.reset(before)
+
+
 class Terms(NamedTuple):
     """What the mask says: which pairs, what is added to their scores, and where the queries and keys stand."""
 
@@ -113,11 +149,17 @@ def attention(
         weights `[batch, heads, queries, keys]` (without dropout; a sink's share is missing from them).
     """
     call = _asked(module, query, key, value, attention_mask, options)
-    watcher = _watcher.get()
+    change, watcher = _change.get(), _watcher.get()
+    if change is not None:
+        call = call._replace(rule=change(call))
     if watcher is not None:
         watcher(call)
     start, first = call.query_start, call.key_start
     out = attend(query, key, value, call.rule, query_start=start, key_start=first, dropout=call.dropout)
+    scaler = _scaler.get()
+    factor = None if scaler is None else scaler(call)
+    if factor is not None:
+        out = out * factor[..., None, None].to(out.dtype)
     out = out.transpose(1, 2).contiguous()
     if not (options.get("output_attentions") or capturing()):
         return out, None

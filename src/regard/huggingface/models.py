@@ -13,7 +13,7 @@ from torch import nn
 from regard.errors import InputError
 from regard.huggingface.library import PreTrainedModel
 
-__all__ = ["NAME", "serve", "served"]
+__all__ = ["NAME", "attention_layers", "serve", "served"]
 
 NAME = "regard"
 """The attention's name in transformers, where names with "flash", "sdpa", "flex_attention" or "/" mean other things."""
@@ -35,7 +35,7 @@ def serve(model: PreTrainedModel) -> PreTrainedModel:
     """
     if not isinstance(model, PreTrainedModel):
         raise InputError(f"serve takes a model of transformers, got {type(model).__name__}")
-    layers, alone = _attention_layers(model)
+    layers, alone = attention_layers(model)
     if alone or not layers:
         which = f"in {', '.join(alone)} it computes attention by itself" if alone else "it has no attention layer"
         raise InputError(
@@ -58,7 +58,7 @@ def served(model: PreTrainedModel) -> Iterator[list[nn.Module]]:
     before = _settings(model) if isinstance(model, nn.Module) else []
     serve(model)
     try:
-        yield _attention_layers(model)[0]
+        yield attention_layers(model)[0]
     finally:
         _restore(before)
 
@@ -94,7 +94,7 @@ def _configs(model: nn.Module) -> Iterator[Any]:
         yield config
 
 
-def _attention_layers(model: nn.Module) -> tuple[list[nn.Module], list[str]]:
+def attention_layers(model: nn.Module) -> tuple[list[nn.Module], list[str]]:
     """The layers that ask transformers' interface for their attention, and the names of those that compute it alone."""
     texts = {kind: _source(kind) for kind in {type(module) for module in model.modules()}}  # type: ignore[arg-type]
     asking = {kind for kind, text in texts.items() if "ALL_ATTENTION_FUNCTIONS" in text}

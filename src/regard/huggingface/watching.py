@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from regard.errors import InputError
 from regard.huggingface.interface import Call, watching
 from regard.huggingface.library import PreTrainedModel
 from regard.huggingface.models import served
+from regard.huggingface.order import Order, chosen, recomputed
 from regard.looking import Layers, asking
 from regard.looking.layers import Layer, Run, Where
 from regard.looking.measured import Posed, measure
@@ -64,17 +65,14 @@ def watch(
     for name, number, least in (("top", top, 1), ("within", within, 0)):
         if isinstance(number, bool) or not isinstance(number, int) or number < least:
             raise InputError(f"{name} must be an integer ≥ {least}, got {number!r}")
-    with served(model) as modules, ExitStack() as hooks:
-        watcher = _Watcher(model, _Wish(_chosen(layers, modules), heads, keep == "queries", top, within))
-        for stack in watcher.stacks:
-            handle = stack.register_forward_pre_hook(watcher.started, with_kwargs=True)
-            hooks.callback(handle.remove)
-        hooks.enter_context(watching(watcher.told))
-        try:
-            yield watcher.seen
-        except BaseException as error:
-            watcher.stopped(error)
-            raise
+    with served(model) as modules:
+        watcher = _Watcher(model, _Wish(chosen(layers, modules), heads, keep == "queries", top, within))
+        with watcher.order.following(watcher.started), watching(watcher.told):
+            try:
+                yield watcher.seen
+            except BaseException as error:
+                watcher.stopped(error)
+                raise
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,6 @@ class _Stack:
         run: the run that it last took part in.
         key: the keys of its first layer.
         key_start: the position of the first of them.
-        times: how often each of its modules has run in this forward, by id.
     """
 
     name: str
@@ -116,7 +113,6 @@ class _Stack:
     run: Run | None = None
     key: Tensor | None = None
     key_start: int = 0
-    times: dict[int, int] = field(default_factory=dict)
 
     def enter(self, call: Call, cross: bool) -> None:
         """The first layer of a forward: whether it goes on, with which tokens, and where it will end."""
@@ -153,12 +149,8 @@ class _Watcher:
     def __init__(self, model: PreTrainedModel, wish: _Wish) -> None:
         self.seen = Layers()
         self._wish = wish
-        self._names = {id(module): name for name, module in model.named_modules()}
-        self.stacks = [module for module in model.modules() if isinstance(module, PreTrainedModel)]
-        self._stacks = {id(module): _Stack(self._names[id(module)]) for module in self.stacks}
-        # The innermost one counts: the last of those that hold a module, which come from the outside in.
-        self._stack_of = {id(inner): self._stacks[id(stack)] for stack in self.stacks for inner in stack.modules()}
-        self._numbers: dict[tuple[int, int], int] = {}
+        self.order = Order(model)
+        self._stacks = {id(module): _Stack(self.order.names[id(module)]) for module in self.order.stacks}
 
     def started(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """A stack begins a forward."""
@@ -167,21 +159,18 @@ class _Watcher:
         right = isinstance(ids, Tensor) and ids.ndim == 2 and not ids.is_floating_point()
         stack.given = ids.detach() if right and isinstance(ids, Tensor) else None
         stack.fresh = True
-        stack.times.clear()
 
     def told(self, call: Call) -> None:
         """A layer is about to be computed."""
-        stack = self._stack_of.get(id(call.module))
-        if stack is None or torch._C._current_graph_task_id() != -1:
+        module = self.order.stack(call)
+        if module is None or recomputed():
             return  # another model's; or a layer that is computed again for its gradient
-        cross = self._cross(call)
+        stack, cross = self._stacks[id(module)], self._cross(call)
         if stack.fresh:
             stack.enter(call, cross)
             self._choose_run(stack)
-        time = stack.times.get(id(call.module), 0)
-        stack.times[id(call.module)] = time + 1
-        number = self._numbers.setdefault((id(call.module), time), len(self._numbers))
-        self.seen.count = len(self._numbers)
+        number = self.order.number(call)
+        self.seen.count = len(self.order)
         if self._wish.layers is None or number in self._wish.layers:
             # Out of inference mode, so that what is kept can be differentiated: rollout does.
             with torch.inference_mode(False), torch.no_grad():
@@ -208,13 +197,13 @@ class _Watcher:
         if number in layers:
             layers[number] = layers[number].joined(measured, held)
             return
-        where = Where(number, self._names[id(call.module)], "cross" if cross else "self", stack.name, tuple(heads))
+        where = Where(number, self.order.names[id(call.module)], "cross" if cross else "self", stack.name, tuple(heads))
         layers[number] = Layer(where, measured, () if held is None else (held,), wish.top, wish.within)
 
     def _cross(self, call: Call) -> bool:
         """Whether keys come from another sequence: the module says so, or its name does."""
         said = getattr(call.module, "is_cross_attention", None)
-        return bool(said) or CROSS.search(self._names[id(call.module)]) is not None
+        return bool(said) or CROSS.search(self.order.names[id(call.module)]) is not None
 
 
 def _posed(call: Call, heads: list[int] | None, tokens: Tensor | None, alike: bool) -> Posed:
@@ -249,17 +238,3 @@ def _up_to(tokens: Tensor, length: int) -> Tensor:
     missing = length - tokens.shape[1]
     fillers = -1 - torch.arange(max(0, missing), device=tokens.device)
     return torch.cat([tokens[:, :length], fillers.expand(len(tokens), -1)], -1)
-
-
-def _chosen(layers: Sequence[int] | None, modules: Sequence[nn.Module]) -> set[int] | None:
-    """The numbers of the layers asked for; a forward has at most as many as modules, or as configs say where one module
-    runs several times. Only once it has run is it known which is the last one, so that none counts from the end.
-    """
-    if layers is None:
-        return None
-    configs = {id(config): config for module in modules if (config := getattr(module, "config", None)) is not None}
-    most = max(len(modules), sum(getattr(config, "num_hidden_layers", 0) or 0 for config in configs.values()))
-    found = asking.indices("layers", layers, most).tolist()
-    if found != torch.as_tensor(layers).reshape(-1).tolist():
-        raise InputError(f"layers must be counted from the first, from 0 to {most - 1}, got {list(layers)}")
-    return set(found)

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from regard.attention import weights
 from regard.errors import InputError
+from regard.looking.adding import Total, Totals
 from regard.looking.layers import Layer
-from regard.looking.results import Cells, Distance, HeadScores, Needle, Top
+from regard.looking.results import Cells, Distance, HeadScores, Needle, Pooled, Top
 from regard.looking.rollout import Rollout
 from regard.looking.runs import Layers, load
 from regard.looking.seen import Look
@@ -27,9 +28,12 @@ __all__ = [
     "Layers",
     "Look",
     "Needle",
+    "Pooled",
     "Rollout",
     "Table",
     "Top",
+    "Total",
+    "Totals",
     "load",
     "look",
 ]

@@ -95,6 +95,12 @@ def _segments_of(problem: Problem, name: str, ids: Tensor | Sequence[int], lengt
     found = ids_of(problem, name, ids, length)
     if found.numel() and int(found.min()) < -1:
         raise InputError(f"{name} must be integers from 0, or −1 for none, got {int(found.min())}")
+    most = max(problem.queries, problem.keys)
+    if found.numel() and int(found.max()) >= most:
+        raise InputError(
+            f"{name} must be numbered from 0 without gaps, so below {most}, got {int(found.max())}; "
+            "torch.unique(ids, return_inverse=True)[1] numbers them so"
+        )
     return found
 
 

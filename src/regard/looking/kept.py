@@ -61,7 +61,17 @@ class Kept:
             self._sums = self._sums or found
             self._groups |= dict(zip(missing, found.groups, strict=True))
 
-    def _pass(self, groups: Sequence[Grouping], over_rows: bool, spans: Spans | None = None) -> Sums:
+    def fresh(self, wanted: Grouping, spans: Spans, heads: Sequence[int] | None) -> Grouped:
+        """The same for some heads, None for all; not kept."""
+        return self._pass([wanted], False, spans, heads).groups[0]
+
+    def _pass(
+        self,
+        groups: Sequence[Grouping],
+        over_rows: bool,
+        spans: Spans | None = None,
+        heads: Sequence[int] | None = None,
+    ) -> Sums:
         with torch.set_grad_enabled(self._source.differentiable):
             return passes.sums(
                 self._problem,
@@ -70,6 +80,7 @@ class Kept:
                 groups,
                 over_rows=over_rows,
                 spans=spans or (None, None),
+                heads=heads,
             )
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial, reduce
 from operator import add
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -42,6 +43,17 @@ class Where:
 
     def __str__(self) -> str:
         return f"layer {self.layer} ({self.name})"
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """In JSON's words."""
+        return asdict(self)
+
+    @staticmethod
+    def of(told: Mapping[str, Any]) -> Where:
+        """From JSON's words."""
+        heads = tuple(int(head) for head in told["heads"])
+        return Where(int(told["layer"]), str(told["name"]), str(told["kind"]), str(told["stack"]), heads)
 
 
 class Layer:

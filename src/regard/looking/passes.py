@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from regard.engines.native import statistics
+from regard.engines.native.alone import alone
 from regard.engines.native.grouping import Grouped, Grouping
 from regard.engines.native.statistics import MOST_TOP, RowStatistics
 from regard.looking import columns
@@ -87,6 +88,7 @@ def sums(
     *,
     over_rows: bool = False,
     spans: tuple[tuple[int, int] | None, tuple[int, int] | None] = (None, None),
+    heads: Sequence[int] | None = None,
 ) -> Sums:
     """The pass that adds up.
 
@@ -97,12 +99,21 @@ def sums(
         groups: which classes of queries and keys.
         over_rows: whether `received` and the distances are wanted.
         spans: rows and columns outside of which no group has a class; the kernels skip what is outside.
+        heads: which query heads, None for all; the kernels skip the others.
     """
     if not kernels:
-        return _tiled_sums(problem, groups, over_rows)
+        found_tiled = _tiled_sums(problem, groups, over_rows)
+        return found_tiled if heads is None else _of_heads(found_tiled, list(heads))
     levels = None if measured is None else measured.levels
     found = statistics.collect(
-        problem, levels, received=over_rows, distances=over_rows, groups=groups, rows=spans[0], columns=spans[1]
+        problem,
+        levels,
+        received=over_rows,
+        distances=over_rows,
+        groups=groups,
+        heads=heads,
+        rows=spans[0],
+        columns=spans[1],
     )
     if found.distances is None:
         return Sums(None, None, None, None, found.groups)
@@ -123,12 +134,15 @@ def given(problem: Problem, kernels: bool, measured: Rows | None, keys: Tensor) 
     if not kernels:
         return added_up(problem, [columns.given(problem, keys)])[0][0]
     result = torch.zeros(problem.batch, problem.heads, problem.queries, keys.shape[-1], dtype=problem.accumulate)
+    levels = None if measured is None else measured.levels
     for entry, own in enumerate(keys):
         row, at = (own >= 0).nonzero(as_tuple=True)
         pairs = torch.stack((row, own[row, at]), -1)
-        found = statistics.entries(problem, pairs, None if measured is None else measured.levels)
-        lead = slice(None) if len(keys) == 1 else slice(entry, entry + 1)
-        result[lead, :, row, at] = found[lead]
+        if len(keys) == 1:
+            result[:, :, row, at] = statistics.entries(problem, pairs, levels)
+        else:
+            one, own_levels = alone(problem, levels, entry)
+            result[entry][:, row, at] = statistics.entries(one, pairs, own_levels)[0]
     return result
 
 
@@ -201,6 +215,14 @@ def _tiled_sums(problem: Problem, groups: Sequence[Grouping], over_rows: bool) -
     count = columns.bins(problem)
     (received, visible), (profile,) = found[0], found[1]
     return Sums(received, visible.detach().long(), profile[..., :count], profile[..., count:], pooled)
+
+
+def _of_heads(sums: Sums, heads: list[int]) -> Sums:
+    def some(numbers: Tensor | None) -> Tensor | None:
+        return None if numbers is None else numbers[:, heads]
+
+    groups = tuple(Grouped(*(some(one) for one in (g.rows, g.sum, g.greatest, g.pairs))) for g in sums.groups)
+    return Sums(some(sums.received), some(sums.visible), some(sums.before), some(sums.after), groups)
 
 
 def _with_batch(group: Grouping) -> Grouping:

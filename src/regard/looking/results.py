@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-__all__ = ["Cells", "Distance", "HeadScores", "Needle", "Top"]
+__all__ = ["Cells", "Distance", "HeadScores", "Needle", "Pooled", "Top"]
 
 
 class Top(NamedTuple):
@@ -84,3 +84,17 @@ class Needle(NamedTuple):
 
     mass: Tensor
     rank: Tensor
+
+
+class Pooled(NamedTuple):
+    """Square cells of the weights, `[..., heads, cells down, cells across]`.
+
+    Args:
+        mean: over all pairs of a cell, hidden ones being 0.
+        maximum: the greatest of them.
+        area: how many pairs a cell holds, `[cells down, cells across]`: the last ones may hold fewer.
+    """
+
+    mean: Tensor
+    maximum: Tensor
+    area: Tensor

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from functools import reduce
+from operator import add
+
+from torch import Tensor
 
 from regard.errors import InputError
 from regard.looking import asking, saved
+from regard.looking.adding import Total, Totals
+from regard.looking.agreeing import agreed
 from regard.looking.layers import Layer, Run
 from regard.looking.rollout import Rollout, rolled
-from regard.looking.table import Table, tabled
+from regard.looking.table import Table
 
 __all__ = ["Layers", "load"]
 
@@ -32,6 +38,12 @@ class Layers:
         seen = sorted({number for run in self.runs for number in run.layers})
         stopped = [run.stopped for run in self.runs if run.stopped]
         return f"Layers({len(seen)} of {self.count} layers, {len(self.runs)} runs{''.join(f', {s}' for s in stopped)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page where queries were kept and the text is short, else a table of the heads."""
+        from regard.looking.page import of_layers
+
+        return of_layers(self)
 
     def __len__(self) -> int:
         return len({number for run in self.runs for number in run.layers})
@@ -61,8 +73,17 @@ class Layers:
 
         Needs no extra; `Table` goes on to pandas, CSV and Parquet.
         """
+        return self.totals().table()
+
+    def totals(self) -> Totals:
+        """What all rows of real tokens add up to, of all batch entries and runs: for more texts than memory holds rows.
+
+        Keys of different texts are added by their positions.
+        """
         self._any()
-        return tabled([layer for run in self.runs for layer in run.layers.values()])
+        numbers = sorted({number for run in self.runs for number in run.layers})
+        every = {n: [Total.of(run.layers[n]) for run in self.runs if n in run.layers] for n in numbers}
+        return Totals({number: reduce(add, totals) for number, totals in every.items()}, self.count)
 
     def rollout(
         self,
@@ -92,13 +113,21 @@ class Layers:
 
         Source: Abnar & Zuidema 2020, "Quantifying Attention Flow in Transformers".
         """
-        seen = self._run()
-        if layers is None:
-            chosen = [seen.layers[number] for number in sorted(seen.layers)]
-        else:
-            numbers = asking.indices("layers", layers, self.count).tolist()
-            chosen = [self[number] for number in sorted(set(numbers))]
-        return rolled(chosen, row, column, without_sink)
+        return rolled(self._chosen(layers), row, column, without_sink)
+
+    def agreement(self, layers: Sequence[int] | None = None, *, rows: Sequence[int] | None = None) -> Tensor:
+        """How alike the weights of any two heads are, from 0 to 1: `mean_i Σ_j √(w_ij w'_ij)`, `[batch, heads, heads]`.
+
+        Bhattacharyya's coefficient, 1 for equal rows; the heads of all layers one after another. O(N) memory at a time,
+        but all weights are made once: O(N² · heads) time.
+
+        Args:
+            layers: which, by number; None is all that were seen.
+            rows: which rows; None is all of real tokens.
+
+        Errors: InputError where queries were not kept, see `watch(model, keep="queries")`.
+        """
+        return agreed(self._chosen(layers), rows)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the statistics of all runs into one file of safetensors and JSON, for `regard.load`.
@@ -109,6 +138,12 @@ class Layers:
         saved.write(path, self.runs, self.count)
 
     # ------------------------------------------------------------------------------------------------ which run
+
+    def _chosen(self, layers: Sequence[int] | None) -> list[Layer]:
+        if layers is None:
+            return list(self)
+        numbers = asking.indices("layers", layers, self.count).tolist()
+        return [self[number] for number in sorted(set(numbers))]
 
     def _any(self) -> None:
         if not self.runs:

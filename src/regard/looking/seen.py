@@ -7,13 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from regard.engines.native import statistics
+from regard.engines.native import grouping, statistics
 from regard.engines.native.grouping import Grouping
 from regard.errors import InputError
 from regard.looking import asking, heads, passes
 from regard.looking.asking import Span
 from regard.looking.kept import Kept
-from regard.looking.results import Cells, Distance, HeadScores, Needle, Top
+from regard.looking.pooling import areas, halved
+from regard.looking.results import Cells, Distance, HeadScores, Needle, Pooled, Top
 from regard.looking.source import Source
 from regard.terms.normalize import NOTHING, Softmax
 
@@ -42,6 +43,17 @@ class Look:
     def __repr__(self) -> str:
         problem, shape = self._problem, self._problem.shaped(self._problem.query).shape[:-1]
         return f"Look({[*shape, problem.keys]}, {problem.said!r}, by {self._source.engines})"
+
+    @property
+    def source(self) -> Source:
+        """What is looked at, and by whom."""
+        return self._source
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the page where the text is short, else a table of the heads."""
+        from regard.looking.page import of_look
+
+        return of_look(self)
 
     # ------------------------------------------------------------------------------------------------- by rows
 
@@ -141,6 +153,27 @@ class Look:
         total, _, greatest = self._cells_of(wanted, spans)
         return self._problem.shaped(total / areas.to(total) if pool == "mean" else _kept(greatest))
 
+    def cells(self, side: int, rows: Span = None, columns: Span = None, heads: Ids | int | None = None) -> Pooled:
+        """A rectangle in cells of side × side pairs, by both pools in one pass over these pairs.
+
+        What one tile of a map needs, of one head; it is not kept, so that who draws many keeps those it wants.
+
+        Args:
+            side: of a cell; the last ones may be smaller.
+            rows: (first, end) of the query rows; None is all.
+            columns: (first, end) of the keys.
+            heads: which query heads; None is all.
+        """
+        asking.count("side", side, 1 << 40)
+        problem, spans = self._problem, self._spans(rows, columns)
+        chosen = None if heads is None else asking.indices("heads", heads, problem.heads).tolist()
+        wanted = grouping.pooled(problem, *spans, side)
+        found = self._kept.fresh(wanted, spans, chosen)
+        assert found.sum is not None
+        area = areas(side, spans)
+        mean = problem.shaped(found.sum / area.to(found.sum))
+        return Pooled(mean, problem.shaped(_kept(found.greatest)), area)
+
     def pyramid(self, size: int = 512, pool: str = "mean") -> list[Tensor]:
         """All weights in size × size cells, in half as many, … , in one cell; one pass, the finest first.
 
@@ -155,7 +188,7 @@ class Look:
             made.append(self._problem.shaped(level / area if pool == "mean" else level))
             if max(level.shape[-2:]) == 1:
                 return made
-            level, area = _halved(level, pool), _halved(area, "mean")
+            level, area = halved(level, pool), halved(area, "mean")
 
     def collect(
         self, *, shares: Sequence[Ids | int] = (), segments: Sequence[Ids] = (), pyramid: int | None = None
@@ -260,14 +293,3 @@ class Look:
 def _kept(greatest: Tensor | None) -> Tensor:
     assert greatest is not None
     return greatest
-
-
-def _halved(level: Tensor, pool: str) -> Tensor:
-    """Cells of two by two made one: their sum, or their greatest; a last odd one stays by itself."""
-    for axis in (-1, -2):
-        odd = level.shape[axis] % 2
-        level = torch.nn.functional.pad(level, (0, odd) if axis == -1 else (0, 0, 0, odd))
-        pairs = level.unflatten(axis, (-1, 2))
-        at = axis if axis == -1 else -2
-        level = pairs.sum(at) if pool == "mean" else pairs.amax(at)
-    return level

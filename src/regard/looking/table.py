@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor
 
 from regard.errors import MissingError
-from regard.looking.layers import Layer
+from regard.looking.layers import Where
 from regard.looking.measured import SCORES
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Table:
             import pandas
         except ImportError:
             raise MissingError(
-                "a DataFrame needs pandas, which is not installed: pip install pandas; to_csv needs nothing"
+                "a DataFrame needs pandas, which is not installed: pip install 'regard[tables]'; to_csv needs nothing"
             ) from None
         return pandas.DataFrame(self.columns)
 
@@ -86,19 +85,21 @@ class Table:
             frame.to_parquet(path, index=False)
         except ImportError:
             raise MissingError(
-                "pandas writes Parquet by pyarrow, which is not installed: pip install pyarrow; to_csv needs nothing"
+                "pandas writes Parquet by pyarrow, which is not installed: pip install 'regard[tables]'; "
+                "to_csv needs nothing"
             ) from None
 
 
-def tabled(layers: Sequence[Layer]) -> Table:
-    """One line for each head of each layer; a layer that is there several times, once a run, is one."""
+Totals = Mapping[str, tuple[Tensor, Tensor]]
+"""Of each measure the sum over rows and how many rows that is, `[heads]` each."""
+
+
+def tabled(layers: Sequence[tuple[Where, Totals]]) -> Table:
+    """One line for each head of each layer."""
     columns: dict[str, list[Cell]] = {name: [] for name in ("layer", "name", "kind", "head", "rows", *MEASURES)}
-    for number in sorted({layer.where.layer for layer in layers}):
-        same = [layer for layer in layers if layer.where.layer == number]
-        where = same[0].where
-        totals = _merged([_totals(layer) for layer in same])
+    for where, totals in layers:
         for at, head in enumerate(where.heads):
-            line: dict[str, Cell] = {"layer": number, "name": where.name, "kind": where.kind, "head": head}
+            line: dict[str, Cell] = {"layer": where.layer, "name": where.name, "kind": where.kind, "head": head}
             line["rows"] = int(totals["entropy"][1][at])
             for name in MEASURES:
                 total, counted = totals.get(name, (None, None))
@@ -107,33 +108,6 @@ def tabled(layers: Sequence[Layer]) -> Table:
             for name, cell in line.items():
                 columns[name].append(cell)
     return Table(columns)
-
-
-Totals = dict[str, tuple[Tensor, Tensor]]
-
-
-def _totals(layer: Layer) -> Totals:
-    """Of each measure the sum over rows and how many rows that is, `[heads]` each: what adds up over texts."""
-    measured, live = layer.measured, layer.live
-    found: Totals = {}
-    for name, field in ROWS.items():
-        numbers = measured.by_row(field)
-        numbers = numbers[..., 0] if field == "weights" else numbers
-        found[name] = (torch.where(live, numbers, 0).double().sum((0, 2)), live.sum((0, 2)))
-    sums = measured.sums
-    for name, total, counted in zip(SCORES, sums.scores.unbind(-1), sums.counted.unbind(-1), strict=False):
-        found[name] = (total.double().sum(0), counted.sum(0))
-    return found
-
-
-def _merged(all_of: Sequence[Totals]) -> Totals:
-    """The sums of several runs of one layer; a measure that any of them lacks is dropped."""
-    names = [name for name in all_of[0] if all(name in one for one in all_of)]
-
-    def summed(name: str, part: int) -> Tensor:
-        return torch.stack([one[name][part] for one in all_of]).sum(0)
-
-    return {name: (summed(name, 0), summed(name, 1)) for name in names}
 
 
 def _said(cell: Cell) -> str:
