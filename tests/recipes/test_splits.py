@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import struct
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import nn
 from regard import data
 from regard.data import graphs, installed
 from regard.errors import InputError, MissingError
-from regard.recipes import classify, convolve, forecast
+from regard.recipes import classify, convolve, forecast, image, long, plays
 from regard.recipes.graph_models import propagated
 from regard.recipes.mixture import CLASSES, drawn, truth_of
 from regard.recipes.regress import FOLDS
@@ -78,11 +79,47 @@ def test_no_half_hour_is_on_both_sides() -> None:
 
 def test_no_film_and_no_sentence_is_on_both_sides() -> None:
     all_ = there(data.reviews)
-    assert (len(all_.texts), len(set(all_.texts)), len(set(all_.films))) == (12752, 12752, 507)
+    assert (len(all_.texts), len(set(all_.texts)), len(set(all_.about))) == (12752, 12752, 507)
     held = classify.split(all_).tolist()
     assert 0.15 < sum(held) / len(held) < 0.25
-    films = [{film for film, judged in zip(all_.films, held, strict=True) if judged is side} for side in (False, True)]
+    films = [{film for film, judged in zip(all_.about, held, strict=True) if judged is side} for side in (False, True)]
     assert films[0] and films[1] and not films[0] & films[1]
+
+
+def test_no_chinese_review_is_on_both_sides() -> None:
+    """The files hold half of the reviews twice or more: each counts once, those of two verdicts not at all."""
+    all_ = there(data.chinese)
+    assert len(all_.texts) == len(set(all_.texts)) == 17363
+    assert torch.bincount(all_.labels).tolist() == [9031, 8332]
+    train, judged = classify.sides(all_, 1009)
+    assert (len(train), len(judged)) == (1009, 504)
+    assert not set(train.tolist()) & set(judged.tolist())
+    held = classify.split(all_)
+    assert held[judged].all() and not held[train].any()
+    assert 0.3 < all_.labels[train].double().mean() < 0.7  # the order is by hash, not that of the files
+
+
+def test_no_headline_is_on_both_sides() -> None:
+    news = there(data.news)
+    assert len(news.texts) == len(set(news.texts)) == 2125
+    assert torch.bincount(news.labels).tolist() == [503, 369, 403, 503, 347]
+    held = long.split(news).tolist()
+    assert 0.15 < sum(held) / len(held) < 0.25
+    titles = [
+        {title for title, judged in zip(news.titles, held, strict=True) if judged is side} for side in (False, True)
+    ]
+    assert titles[0] and titles[1] and not titles[0] & titles[1]
+
+
+def test_hamlet_is_no_play_that_is_counted() -> None:
+    """What judges is one play, what is counted four others; the stretches of three seeds don't overlap."""
+    hamlet = there(lambda: data.play("hamlet"))
+    assert len(hamlet) == 189481
+    assert "hamlet" not in plays.OTHERS
+    assert all(hamlet[:997] not in data.play(name) for name in plays.OTHERS)
+    spans = [plays.stretch(61105, 1024, seed) for seed in range(3)]
+    assert all(span.start >= 0 and span.stop <= 61105 and span.stop - span.start == 1024 for span in spans)
+    assert spans[0].stop <= spans[1].start and spans[1].stop <= spans[2].start
 
 
 def test_what_judges_was_never_drawn_to_learn_from() -> None:
@@ -141,6 +178,25 @@ def test_pictures() -> None:
     assert torch.bincount(images.train_labels).tolist() == [6000] * 10 and images.train.max() == 1
 
 
+def test_digits() -> None:
+    """Every fifth digit judges: as many of each kind."""
+    images = there(data.digits)
+    assert images.name == "MNIST" and torch.bincount(images.train_labels).tolist() == [400] * 10
+    assert torch.bincount(images.test_labels).tolist() == [100] * 10
+    assert images.train.shape[1:] == images.test.shape[1:] == (1, 28, 28) and images.train.max() == 1
+    assert torch.cdist(images.test.flatten(1), images.train.flatten(1)).min() > 0
+
+
+def test_pictures_are_moved_and_mirrored() -> None:
+    """One bright place, moved by two at most; what is written is not mirrored."""
+    spot = torch.zeros(97, 1, 28, 28)
+    spot[:, 0, 14, 5] = 1
+    generator = torch.Generator().manual_seed(0)
+    places = image.moved(spot, True, generator).flatten(1).argmax(1)
+    assert {int(place) % 28 for place in places} <= {*range(3, 8), *range(20, 25)} and len(places.unique()) == 2
+    assert len(image.moved(spot, False, generator).flatten(1).argmax(1).unique()) == 1
+
+
 def packed(properties: bytes) -> bytes:
     """Three nodes, edges 0 → 1, 0 → 2, 2 → 1, and properties."""
     text = struct.pack("<Q", 2) + b"hi"
@@ -169,3 +225,15 @@ def test_damaged_data_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         InputError, match=r"damaged or of another version: its SHA-256 must begin with .*install it anew"
     ):
         data.polblogs()
+
+
+def test_a_folder_of_data_is_whole_or_not_read(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.txt", "b.txt")]
+    for file in files:
+        file.write_bytes(file.name.encode())
+    digest = hashlib.sha256(b"a.txtb.txt").hexdigest()
+    assert installed.together(tmp_path, files, digest, "pip") == [b"a.txt", b"b.txt"]
+    with pytest.raises(InputError, match=r"the 1 files in .* are damaged, missing or .* install them anew: pip"):
+        installed.together(tmp_path, files[:1], digest, "pip")
+    with pytest.raises(InputError, match=r"c.txt can't be read \(No such file"):
+        installed.together(tmp_path, [tmp_path / "c.txt"], digest, "pip")

@@ -30,7 +30,7 @@ _SIZES = (
 _LISTS, _NUMBERS = 7, {0: "B", 1: "h", 2: "i", 3: "q", 4: "d"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A graph without directions, loops or repeats.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from regard.errors import InputError, MissingError
 
-__all__ = ["ROOTS", "checked", "debian", "extra", "package"]
+__all__ = ["ROOTS", "checked", "debian", "extra", "package", "together"]
 
 ROOTS = (Path(sys.prefix) / "share" / "regard", Path("/"))
 """Where the files of Debian's packages are looked for: unpacked beside Python's own, or installed."""
@@ -76,5 +77,27 @@ def checked(path: Path, digest: str, again: str) -> bytes:
         raise InputError(
             f"{path} is damaged or of another version: its SHA-256 must begin with {digest[:12]}, got {found[:12]}; "
             f"install it anew: {again}"
+        )
+    return raw
+
+
+def together(folder: Path, files: Sequence[Path], digest: str, again: str) -> list[bytes]:
+    """What the files of a folder hold, if all together are what was meant.
+
+    Args:
+        folder: where they are, for the message.
+        files: in their order.
+        digest: the SHA-256 of one after the other.
+        again: the command that installs them anew.
+
+    Errors: InputError for files that can't be read, are missing or hold something else.
+    """
+    try:
+        raw = [file.read_bytes() for file in files]
+    except OSError as error:
+        raise InputError(f"{error.filename} can't be read ({error.strerror}); install it anew: {again}") from error
+    if hashlib.sha256(b"".join(raw)).hexdigest() != digest:
+        raise InputError(
+            f"the {len(raw)} files in {folder} are damaged, missing or of another version; install them anew: {again}"
         )
     return raw

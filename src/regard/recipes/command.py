@@ -10,7 +10,20 @@ from textwrap import fill
 
 from regard import arguments, plot
 from regard.errors import InputError, RegardError
-from regard.recipes import classify, convolve, forecast, graph, posterior, regress
+from regard.recipes import (
+    classify,
+    convolve,
+    ensemble,
+    forecast,
+    generate,
+    graph,
+    image,
+    long,
+    posterior,
+    regress,
+    translate,
+    transliterate,
+)
 from regard.recipes.document import as_json, results
 from regard.recipes.recipe import Recipe
 from regard.recipes.run import Found, Wish, cook
@@ -18,7 +31,20 @@ from regard.recipes.text import WIDTH, page
 
 __all__ = ["RECIPES", "options", "run"]
 
-RECIPES = (regress.RECIPE, posterior.RECIPE, convolve.RECIPE, graph.RECIPE, forecast.RECIPE, classify.RECIPE)
+RECIPES = (
+    regress.RECIPE,
+    posterior.RECIPE,
+    convolve.RECIPE,
+    image.RECIPE,
+    graph.RECIPE,
+    forecast.RECIPE,
+    classify.RECIPE,
+    long.RECIPE,
+    ensemble.RECIPE,
+    translate.RECIPE,
+    transliterate.RECIPE,
+    generate.RECIPE,
+)
 FAILED, INTERRUPTED = 2, 130
 
 Show = Callable[[str], None]
@@ -32,7 +58,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save", metavar="DIR", help="write NAME.png, NAME.json, and RESULTS.md of all that is in DIR")
     parser.add_argument("--seed", type=int, default=Wish.seed, metavar="N", help="the first of three; else 0")
     about = "\n".join(
-        fill(f"{recipe.name:<10} {recipe.question}", WIDTH, initial_indent="  ", subsequent_indent=" " * 13)
+        fill(f"{recipe.name:<13} {recipe.question}", WIDTH, initial_indent="  ", subsequent_indent=" " * 16)
         for recipe in RECIPES
     )
     parser.epilog = f"""\
@@ -98,16 +124,16 @@ def _asked(name: str | None, every: bool) -> tuple[Recipe, ...]:
 
 
 def _keep(found: Found, folder: Path, note: Callable[[str], None]) -> None:
-    """The figure, if there is enough for it; the numbers; the document of all."""
+    """The numbers first, then the figure, if there is enough for it, and the document of all."""
     recipe = found.recipe
     try:
+        kept = json.dumps(as_json(found), indent=1, ensure_ascii=False)
+        (folder / f"{recipe.name}.json").write_text(kept + "\n", encoding="utf-8")
         if found.work.shown:
             note("drawing")
             made = plot.figure(*recipe.size)
             recipe.draw(made, found.work.shown)
             made.savefig(folder / f"{recipe.name}.png", dpi=120)
-        kept = json.dumps(as_json(found), indent=1, ensure_ascii=False)
-        (folder / f"{recipe.name}.json").write_text(kept + "\n", encoding="utf-8")
         (folder / "RESULTS.md").write_text(results(folder, _names()), encoding="utf-8")
     except OSError as error:
         raise InputError(f"--save {folder}: it can't be written ({error.strerror})") from error

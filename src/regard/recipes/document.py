@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from regard.errors import InputError
-from regard.recipes.reading import reading, rows, tables
+from regard.recipes.reading import columns, reading, rows, tables
 from regard.recipes.recipe import ATTENTION, BOUND
 from regard.recipes.run import Found
 
@@ -37,19 +37,20 @@ def as_json(found: Found) -> dict[str, Any]:
         "machine": found.machine,
         "versions": found.versions,
         "measures": [measure.name for measure in recipe.measures],
-        "tables": [
-            {
-                "title": table,
-                "rows": [
-                    {"name": row.name, "family": row.family, "cells": row.cells(recipe.measures), "values": row.values}
-                    for row in rows(work.entries, table)
-                ],
-            }
-            for table in tables(work.entries)
-        ],
+        "tables": [_table(found, table) for table in tables(work.entries)],
         "reading": reading(found),
         "interrupted": found.interrupted,
     }
+
+
+def _table(found: Found, table: str) -> dict[str, Any]:
+    entries = found.work.entries
+    measures = columns(entries, table, found.recipe.measures)
+    some = [
+        {"name": row.name, "family": row.family, "cells": row.cells(measures), "values": row.values}
+        for row in rows(entries, table)
+    ]
+    return {"title": table, "measures": [measure.name for measure in measures], "rows": some}
 
 
 def results(folder: Path, order: tuple[str, ...]) -> str:
@@ -80,8 +81,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _section(one: dict[str, Any], drawn: bool) -> Iterator[str]:
     yield from (f"## {one['recipe']}", "", f"{one['question']} {one['material']}", "")
     for table in one["tables"]:
-        yield "| " + " | ".join([table["title"], *one["measures"]]) + " |"
-        yield "|---|" + "---:|" * len(one["measures"])
+        names = table.get("measures", one["measures"])
+        yield "| " + " | ".join([table["title"], *names]) + " |"
+        yield "|---|" + "---:|" * len(names)
         for row in table["rows"]:
             name = {ATTENTION: f"**{row['name']}**", BOUND: f"*{row['name']}*"}.get(row["family"], row["name"])
             yield "| " + " | ".join([name, *row["cells"]]) + " |"

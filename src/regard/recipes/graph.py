@@ -5,11 +5,11 @@ the transformer's product of query and key.
 
 The data: the karate club (34 nodes, 4 communities, one known member each) and the political blogs (the largest
 connected part, 1,222 nodes, 2 sides, ten known blogs each); ten splits a seed, by the hash of the node's number; all
-other nodes are judged. Nodes have no features: every node has a learned vector. Beside: the largest side, label
-propagation, a graph convolution (GCN), whose weights are given by degrees.
+other nodes are judged. Nodes have no features; what is known of each is where it lies, by four eigenvectors of the
+graph. Beside: the largest side, label propagation, a graph convolution (GCN), whose weights are given by degrees. The
+number of vectors and how models are trained was chosen by other known nodes than those of any split here.
 
-The result (recipes/RESULTS.md): no. GCN is ahead on the club, label propagation on the blogs, where GAT and GATv2 are
-ahead of GCN; the transformer's product of query and key has too few known nodes to learn from.
+The result: not yet measured in full; `regard recipe graph --save recipes` adds it to recipes/RESULTS.md.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def largest(graph: data.Network, known: Tensor, seed: int, steps: int) -> Tensor
     return graph.labels.mode().values.expand(len(graph.labels))
 
 
-def _by(make: Callable[[int, int], Layers]) -> Say:
+def _by(make: Callable[[Tensor, int], Layers]) -> Say:
     def say(graph: data.Network, known: Tensor, seed: int, steps: int) -> Tensor:
         model = trained(graph, known, make, seed, steps)
         with torch.no_grad():
@@ -89,7 +89,7 @@ MODELS: tuple[tuple[str, Family, Say], ...] = (
 def draw(figure: Figure, shown: dict[str, Any]) -> None:
     """The karate club: edges by attention in the first layer, and what one member looks at."""
     graph, model, known = shown["graph"], shown["model"], shown["known"]
-    layer, rows = model.first, model.nodes.weight
+    layer, rows = model.first, model.nodes
     query, key = (part(rows).unflatten(-1, (HEADS, -1)).transpose(0, 1) for part in (layer.query, layer.key))
     seen = weights(query, key, edges(looped(graph.edges, len(known))), query_start=0).mean(0)
     one = int(torch.bincount(graph.edges[0]).argmax())
@@ -107,6 +107,6 @@ RECIPE = Recipe(
     learn,
     draw,
     (12, 5),
-    "Nodes without features leave little to attend by: scores come from vectors that are learned from a handful of "
-    "known nodes, while label propagation and GCN use what helps here, that neighbours mostly are on one side.",
+    "Where a node lies in these graphs nearly tells its side, to all models alike; which neighbours count more must be "
+    "learned from a handful of known nodes; label propagation and GCN need not learn it.",
 )

@@ -52,7 +52,11 @@ def drawn(axes: Axes, graph: data.Network, place: Tensor, seen: Tensor, known: T
     strength = torch.maximum(seen[source, target], seen[target, source])
     order = strength.argsort()
     ends = torch.stack((place[source], place[target]), 1)[order]
-    lines = LineCollection(list(ends.numpy()), cmap="cividis_r", linewidths=(0.5 + 5 * strength[order]).tolist())
+    lines = LineCollection(
+        list(ends.numpy()),
+        cmap="cividis_r",
+        linewidths=(0.5 + 3 * strength[order] / strength.max().clamp(min=1e-9)).tolist(),
+    )
     lines.set_array(strength[order].numpy())
     axes.add_collection(lines)
     for side, name in enumerate(graph.names):

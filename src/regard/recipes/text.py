@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from textwrap import fill
 
-from regard.recipes.reading import reading, rows, tables
+from regard.recipes.reading import columns, reading, rows, tables
 from regard.recipes.recipe import ATTENTION, BOUND
 from regard.recipes.run import Found
 
@@ -32,14 +32,31 @@ def page(found: Found) -> Iterator[str]:
 
 
 def _table(found: Found, table: str) -> Iterator[str]:
-    """Columns as wide as they need; attention is marked by *, what is no competitor by parentheses."""
-    measures, some = found.recipe.measures, rows(found.work.entries, table)
+    """Columns as wide as they need; attention is marked by *, what is no competitor by parentheses.
+
+    Columns for which the page has no room follow below, with the names again.
+    """
+    entries = found.work.entries
+    measures, some = columns(entries, table, found.recipe.measures), rows(entries, table)
     marks = {ATTENTION: "* {}", BOUND: "  ({})"}
     names = [marks.get(row.family, "  {}").format(row.name) for row in some]
     body = [[name, *row.cells(measures)] for name, row in zip(names, some, strict=True)]
     head = [table, *(measure.name for measure in measures)]
     widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    for line in (head, *body):
-        first, *others = line
-        cells = (f"{cell:>{width + _GAP}}" for cell, width in zip(others, widths[1:], strict=True))
-        yield f"{first:<{widths[0]}}" + "".join(cells)
+    for number, group in enumerate(_groups(widths)):
+        if number:
+            yield ""
+        for line in (head, *body):
+            cells = (f"{line[column]:>{widths[column] + _GAP}}" for column in group)
+            yield f"{line[0]:<{widths[0]}}" + "".join(cells)
+
+
+def _groups(widths: list[int]) -> list[list[int]]:
+    """The columns after the first, as many side by side as the page has room for."""
+    groups: list[list[int]] = [[]]
+    for column in range(1, len(widths)):
+        across = widths[0] + sum(widths[one] + _GAP for one in (*groups[-1], column))
+        if across > WIDTH and groups[-1]:
+            groups.append([])
+        groups[-1].append(column)
+    return groups
