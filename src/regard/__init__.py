@@ -10,7 +10,7 @@ from regard.attention import attend, partial, steps, weights
 from regard.compat import scaled_dot_product_attention, varlen
 from regard.engines.reference import Steps
 from regard.errors import EngineError, InputError, MissingError, RegardError
-from regard.looking import Layers, Look, load, look
+from regard.looking import Layers, Look, Totals, load, look
 from regard.nn.positions import rotary, sinusoidal
 from regard.parts import Partial, merge
 from regard.planning import Plan, plan
@@ -52,6 +52,7 @@ __all__ = [
     "RegardError",
     "Rule",
     "Steps",
+    "Totals",
     "__version__",
     "additive",
     "alibi",

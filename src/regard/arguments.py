@@ -1,4 +1,4 @@
-"""What is named on the command line, checked before anything long begins: a text, a picture, a folder for results."""
+"""What is named on the command line, checked before anything long begins: texts, a picture, a folder for results."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 
 from regard.errors import InputError, MissingError
 
-__all__ = ["file", "folder", "picture", "text"]
+__all__ = ["file", "folder", "is_page", "picture", "text", "texts"]
 
 _PICTURES = (".png", ".svg", ".pdf")
+_PAGE = ".html"
 _PLOT = "--save needs matplotlib; install it with: pip install 'regard[plot]'"
 
 
@@ -35,10 +36,7 @@ def text(words: list[str]) -> str:
     if is_dir:
         raise InputError(f"{said} is a directory; name a file with text in it")
     if is_there:
-        try:
-            return _decoded(path.read_bytes(), said)
-        except OSError as error:
-            raise InputError(f"{said} can't be read: {error.strerror}") from error
+        return _read(path, said)
     one_word = not any(letter.isspace() for letter in said)
     from_root = said.startswith(("/", "./", "../", "~/"))
     if one_word and (from_root or re.fullmatch(r"\.[A-Za-z]\w{1,4}", path.suffix)):
@@ -46,13 +44,67 @@ def text(words: list[str]) -> str:
     return said
 
 
+def texts(words: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """By name the texts of all files, and of all files below directories; and why others there were left out.
+
+    What is named itself must be a text; in a directory what is none is left out, and hidden files are not counted.
+    """
+    found: dict[str, str] = {}
+    skipped: dict[str, str] = {}
+    for said in words:
+        path = Path(said).expanduser()
+        if said == "-":
+            found["standard input"] = _filled(_decoded(sys.stdin.buffer.read(), "standard input"), "standard input")
+        elif path.is_dir():
+            for inner in _below(path):
+                try:
+                    found[str(inner)] = _filled(_read(inner, str(inner)), str(inner))
+                except InputError as error:
+                    skipped[str(inner)] = str(error)
+        elif path.exists():
+            found[str(path)] = _filled(_read(path, said), said)
+        else:
+            raise InputError(f"there is no file or directory {said}; `regard explain` takes a sentence")
+    if not found:
+        why = f": {'; '.join(skipped.values())}" if skipped else ", they hold no file"
+        raise InputError(f"there is no text in {', '.join(words)}{why}")
+    return found, skipped
+
+
+def _below(folder: Path) -> list[Path]:
+    try:
+        every = sorted(path for path in folder.rglob("*") if path.is_file())
+    except OSError as error:
+        raise InputError(f"{folder} can't be read: {error.strerror}") from error
+    return [path for path in every if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def _read(path: Path, name: str) -> str:
+    try:
+        return _decoded(path.read_bytes(), name)
+    except OSError as error:
+        raise InputError(f"{name} can't be read: {error.strerror}") from error
+
+
+def _filled(text: str, name: str) -> str:
+    if not text.strip():
+        raise InputError(f"{name} is empty")
+    return text
+
+
 def picture(said: str) -> Path:
-    """Where a picture goes: a .png, .svg or .pdf in a directory that there is."""
-    if Path(said).suffix.lower() not in _PICTURES:
-        raise InputError(f"--save must end in {', '.join(_PICTURES)}, got {said}")
+    """Where a picture goes, or a page: a .png, .svg, .pdf or .html in a directory that there is."""
+    if Path(said).suffix.lower() not in (*_PICTURES, _PAGE):
+        raise InputError(f"--save must end in {', '.join(_PICTURES)} or {_PAGE}, got {said}")
     path = file("--save", said)
-    _drawing()
+    if not is_page(path):
+        _drawing()
     return path
+
+
+def is_page(path: Path) -> bool:
+    """Whether a page is to be written, and no picture."""
+    return path.suffix.lower() == _PAGE
 
 
 def file(option: str, said: str) -> Path:

@@ -1,4 +1,4 @@
-"""The command line: `regard explain`, `regard compare`, `regard recipe`, `regard bench`."""
+"""The command line: `regard explain`, `look`, `explore`, `compare`, `recipe`, `bench`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from regard.compare import command as comparing
 from regard.errors import InputError, RegardError
 from regard.progress import Progress
 from regard.recipes import command as cooking
+from regard.summary import command as looking
 
 __all__ = ["main"]
 
@@ -80,6 +81,8 @@ def _parser() -> argparse.ArgumentParser:
         return commands.add_parser(name, formatter_class=form, allow_abbrev=False, help=about, description=description)
 
     _add_explain(add)
+    _add_look(add)
+    _add_explore(add)
     _add_bench(add)
     _add_compare(add)
     _add_recipe(add)
@@ -96,6 +99,35 @@ def _add_explain(add: _Add) -> None:
     )
     _explain_options(explain)
     explain.set_defaults(run=_explain)
+
+
+def _add_look(add: _Add) -> None:
+    look = add(
+        "look",
+        "all heads of a real model over your texts: a table, figures, one page",
+        "Run a model over texts with regard in every layer, look at every weight of all\n"
+        "heads without keeping any, and say what each does: a table, figures, a page.\n"
+        "Over many texts statistics add up; an interrupted run goes on where it was.",
+    )
+    looking.options(look)
+    look.set_defaults(run=_look)
+
+
+def _add_explore(add: _Add) -> None:
+    explore = add(
+        "explore",
+        "the page: every head of a model on a text, in the browser, on this machine",
+        "Serve a page on this machine where a model's attention is seen: step by step for\n"
+        "a short text, as a map for a long one. The address is the first line printed.\n"
+        "Ctrl-C ends it.",
+    )
+    explore.add_argument("text", nargs="*", metavar="TEXT|FILE", help="a text; a file; or - for standard input")
+    explore.add_argument(
+        "--model", default="minilm", metavar="NAME|DIR", help="minilm (the default), smollm2, or a directory of a model"
+    )
+    explore.add_argument("--port", type=int, default=0, metavar="N", help="0, the default, takes a free one")
+    explore.add_argument("--no-open", action="store_true", help="print the address, and open no browser")
+    explore.set_defaults(run=_explore)
 
 
 def _add_bench(add: _Add) -> None:
@@ -148,7 +180,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--query", metavar="TOKEN", help="the token that looks: its text, or its number from 0 (from -1 backwards)"
     )
-    parser.add_argument("--save", metavar="FILE", help="write a picture: .png, .svg or .pdf")
+    parser.add_argument("--save", metavar="FILE", help="write a picture (.png, .svg, .pdf) or the whole page (.html)")
     parser.add_argument("--json", action="store_true", help="print one JSON document, and nothing else")
     parser.epilog = f"""\
 colour is for terminals; NO_COLOR=1 turns it off, FORCE_COLOR=1 on
@@ -182,15 +214,20 @@ def _explain(asked: argparse.Namespace) -> int:
         progress("loading PyTorch and transformers")
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
         logging.getLogger("matplotlib").setLevel(logging.ERROR)  # its notes on fonts are not for the reader
-        from regard import data, explain
+        from regard import data, explain, explorer
 
         progress(f"loading {asked.model}")
         loaded = data.load(asked.model, progress)
-        told = explain.explain(loaded, text, explain.Wish(asked.layer, asked.head, asked.query), progress)
+        wish = explain.Wish(asked.layer, asked.head, asked.query)
+        told = explain.explain(loaded, text, wish, progress)
         notes = []
         if picture is not None:
             progress("drawing")
-            notes = [*explain.save(told, picture), f"wrote {picture}"]
+            if arguments.is_page(picture):
+                explorer.save(picture, loaded, text, wish)
+            else:
+                notes = explain.save(told, picture)
+            notes.append(f"wrote {picture}")
     print(explain.report(told) if asked.json else explain.page(told, explain.Terminal.of(sys.stdout)))
     for note in notes:
         print(f"regard: {note}", file=sys.stderr)
@@ -202,6 +239,23 @@ def _explain(asked: argparse.Namespace) -> int:
             1,
         )
     return 0
+
+
+def _look(asked: argparse.Namespace) -> int:
+    """Look at all heads, print, save."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
+    with Progress() as progress:
+        return looking.run(asked, progress.print, progress)
+
+
+def _explore(asked: argparse.Namespace) -> int:
+    """Serve until Ctrl-C."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    with Progress() as progress:
+        progress("loading PyTorch and transformers")
+        from regard.explorer import command as exploring
+
+        return exploring.run(asked, progress)
 
 
 def _bench(asked: argparse.Namespace) -> int:

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import regard as rg
+from regard import data
+from regard.recipes.romanizer import WIDTH, Romanizer
 
 pytestmark = pytest.mark.skipif(
     any(find_spec(name) is None for name in ("arabic_name_romanizer", "onnx", "onnxruntime")),
@@ -25,23 +27,12 @@ pytestmark = pytest.mark.skipif(
 
 TOLERANCE = 1e-4
 BEAM = 3
-WORDS, WIDTH = 160, 256
 
 
-class Decoder(nn.Module):
-    """One step: the last letter and the state → log-probabilities of the next letter, and the next state."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.letters = nn.Embedding(WORDS, WIDTH)
-        self.recurrent = nn.GRU(WIDTH, WIDTH, num_layers=2, batch_first=True)
-        self.attention = rg.nn.Luong(WIDTH, WIDTH, out_dim=WIDTH)
-        self.out = nn.Linear(WIDTH, WORDS)
-
-    def forward(self, letters: Tensor, memory: Tensor, lengths: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        state, hidden = self.recurrent(self.letters(letters[:, -1:]), hidden)
-        attentional = self.attention(state, memory, lengths=lengths)
-        return self.out(attentional[:, 0]).log_softmax(-1), hidden
+def step(model: Romanizer, letters: Tensor, memory: Tensor, lengths: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    """The last letter and the state → log-probabilities of the next letter, and the next state."""
+    state, hidden = model.decoder(model.letters(letters[:, -1:]), hidden)
+    return model.out(model.attention(state, memory, lengths=lengths)[:, 0]).log_softmax(-1), hidden
 
 
 @pytest.fixture(scope="module")
@@ -52,30 +43,15 @@ def place() -> Path:
 
 
 @pytest.fixture(scope="module")
-def decoder(place: Path) -> Decoder:
-    """Ours, with the weights of the ONNX file; PyTorch's exporter has left names to all but two of them."""
-    import onnx
-
-    graph = onnx.load(place / "decoder.onnx").graph
-    held = {one.name: torch.from_numpy(onnx.numpy_helper.to_array(one).copy()) for one in graph.initializer}
-    inputs = {node.output[0]: node.input for node in graph.node}
-    made = Decoder()
-    made.letters.weight.data = held["m.emb.weight"]
-    recurrent = {name.removeprefix("m.decoder."): t for name, t in held.items() if name.startswith("m.decoder.")}
-    made.recurrent.load_state_dict(recurrent)
-    made.attention.rule.score.weight.data = held[inputs["/attn_q/MatMul_output_0"][1]]
-    # Theirs multiplies [state; context], Luong's paper and ours [context; state].
-    state, context = held[inputs["/combine/MatMul_output_0"][1]].split(WIDTH)
-    combine = {"weight": torch.cat((context, state)).T, "bias": held["m.combine.bias"]}
-    made.attention.combine.load_state_dict(combine)
-    made.out.load_state_dict({"weight": held["m.out.weight"], "bias": held["m.out.bias"]})
-    return made.eval()
+def decoder() -> Romanizer:
+    """Ours, with the weights of the ONNX files."""
+    return Romanizer.shipped(data.romanizing())
 
 
 class Beside:
     """The backend of the package's own beam search: ONNX decides, ours is asked the same."""
 
-    def __init__(self, place: Path, ours: Decoder) -> None:
+    def __init__(self, place: Path, ours: Romanizer) -> None:
         from arabic_name_romanizer.inference import OnnxBackend, load_meta
 
         self.onnx, self.ours = OnnxBackend(place, load_meta(place), 1), ours
@@ -90,7 +66,7 @@ class Beside:
         memory, mask, hidden = (torch.from_numpy(np.ascontiguousarray(state[name])) for name in state)
         lengths = (~mask).sum(-1)
         with torch.no_grad():
-            ours, held = self.ours(torch.from_numpy(prefix), memory, lengths, hidden.transpose(0, 1).contiguous())
+            ours, held = step(self.ours, torch.from_numpy(prefix), memory, lengths, hidden.transpose(0, 1).contiguous())
         self.gaps += [np.abs(ours.numpy() - said).max(), np.abs(held.transpose(0, 1).numpy() - after["hidden"]).max()]
         self.steps += 1
         return said, after
@@ -104,7 +80,7 @@ def names(place: Path) -> list[str]:
         return [name for (name,) in file.execute(asked)]
 
 
-def searched(place: Path, ours: Decoder, names: list[str]) -> tuple[Beside, list[str]]:
+def searched(place: Path, ours: Romanizer, names: list[str]) -> tuple[Beside, list[str]]:
     from arabic_name_romanizer.inference import beam_search, encode_source_ids
     from arabic_name_romanizer.vocab import CharVocab
 
@@ -115,16 +91,16 @@ def searched(place: Path, ours: Decoder, names: list[str]) -> tuple[Beside, list
     return beside, [beams[0][0] for beams in found]
 
 
-def test_log_probabilities(place: Path, decoder: Decoder, names: list[str]) -> None:
+def test_log_probabilities(place: Path, decoder: Romanizer, names: list[str]) -> None:
     beside, found = searched(place, decoder, names)
     assert beside.steps >= 8 and max(beside.gaps) <= TOLERANCE
     assert found[:6] == ["Mohamed", "Ahmed", "Ali", "Hussein", "Hassan", "Abdullah"]
 
 
 @pytest.mark.parametrize("without", ["lengths", "score", "order"])
-def test_each_part_matters(place: Path, decoder: Decoder, names: list[str], without: str) -> None:
+def test_each_part_matters(place: Path, decoder: Romanizer, names: list[str], without: str) -> None:
     """A decoder that looks at padding, scores by plain products, or swaps context and state is far off."""
-    other = Decoder().eval()
+    other = Romanizer(len(data.romanizing().signs)).eval()
     other.load_state_dict(decoder.state_dict())
     if without == "lengths":
         forward = other.attention.forward
