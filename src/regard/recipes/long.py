@@ -9,7 +9,8 @@ is global. Then Hamlet, as SmolLM2 reads it: 1,024 tokens a stretch, the next to
 the first four, to which it has learned to give what it needs nowhere else (Xiao et al. 2024). Beside: TF-IDF with
 logistic regression; the token that mostly follows in four other tragedies.
 
-The result: not yet measured in full; `regard recipe long --save recipes` adds it to recipes/RESULTS.md.
+The result (recipes/RESULTS.md): a window alone loses much, in news and in Hamlet; one global place, or the first four
+tokens, give nearly all of it back. To count single words is ahead of them all for news.
 """
 
 from __future__ import annotations
