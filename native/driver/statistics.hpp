@@ -5,7 +5,7 @@
 
 namespace driver {
 
-// A request with room for all that it asks for, T the type of the sums: classes of every third query and key.
+// A request with room for all that it asks for, T the type of the sums. Queries and keys take turns in no class and in each of three.
 template <class T>
 class Asked {
    public:
