@@ -110,6 +110,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["explain", "binary.txt"], "not text in UTF-8"),
         (["explain", "nul.txt"], "binary file"),
         (["explain", "a b", "--save", "a.bmp"], ".png, .svg, .pdf"),
+        (["explain", "a b", "--save", "~nobody-of-this-name/a.png"], "--save ~nobody-of-this-name/a.png can't be"),
         (["explain", "a b", "--save", "nowhere/a.png"], "no directory nowhere"),
         (["explain", "a b", "--save", "folder.png/a.png"], "no directory folder.png"),
         (["explain", "a b", "--model", "nope"], "minilm, smollm2"),

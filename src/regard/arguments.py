@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import sys
@@ -10,11 +11,23 @@ from pathlib import Path
 
 from regard.errors import InputError, MissingError
 
-__all__ = ["file", "folder", "is_page", "picture", "text", "texts"]
+__all__ = ["file", "folder", "is_page", "model", "picture", "text", "texts"]
 
 _PICTURES = (".png", ".svg", ".pdf")
 _PAGE = ".html"
+_LONGEST = 60
+"""Letters of a name that an error repeats."""
 _PLOT = "--save needs matplotlib; install it with: pip install 'regard[plot]'"
+
+
+def model(parser: argparse.ArgumentParser) -> None:
+    """The option that says which model."""
+    parser.add_argument(
+        "--model",
+        default="minilm",
+        metavar="NAME|DIR",
+        help="minilm (encoder, the default), smollm2 (decoder), or the directory of a Hugging Face model",
+    )
 
 
 def text(words: list[str]) -> str:
@@ -52,7 +65,7 @@ def texts(words: list[str]) -> tuple[dict[str, str], dict[str, str]]:
     found: dict[str, str] = {}
     skipped: dict[str, str] = {}
     for said in words:
-        path = Path(said).expanduser()
+        path = _path(said, said)
         if said == "-":
             found["standard input"] = _filled(_decoded(sys.stdin.buffer.read(), "standard input"), "standard input")
         elif path.is_dir():
@@ -69,6 +82,21 @@ def texts(words: list[str]) -> tuple[dict[str, str], dict[str, str]]:
         why = f": {'; '.join(skipped.values())}" if skipped else ", they hold no file"
         raise InputError(f"there is no text in {', '.join(words)}{why}")
     return found, skipped
+
+
+def _path(said: str, name: str) -> Path:
+    """Where it is, there or not.
+
+    Errors: InputError for what can't be looked up: too long a name, the ~ of nobody, a directory that is locked.
+    """
+    try:
+        path = Path(said).expanduser()
+        path.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        shown = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+        raise InputError(f"{shown} can't be looked up: {why}; name a path that can") from error
+    return path
 
 
 def _below(folder: Path) -> list[Path]:
@@ -109,7 +137,7 @@ def is_page(path: Path) -> bool:
 
 def file(option: str, said: str) -> Path:
     """Where a file goes, in a directory that there is."""
-    path = Path(said).expanduser()
+    path = _path(said, f"{option} {said}")
     if not path.parent.is_dir():
         raise InputError(f"{option} {said}: there is no directory {path.parent}")
     if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
@@ -119,7 +147,7 @@ def file(option: str, said: str) -> Path:
 
 def folder(said: str) -> Path:
     """Where results and their figures go; made if it is not there."""
-    path = Path(said).expanduser()
+    path = _path(said, f"--save {said}")
     _drawing()
     try:
         path.mkdir(parents=True, exist_ok=True)

@@ -122,9 +122,7 @@ def _add_explore(add: _Add) -> None:
         "Ctrl-C ends it.",
     )
     explore.add_argument("text", nargs="*", metavar="TEXT|FILE", help="a text; a file; or - for standard input")
-    explore.add_argument(
-        "--model", default="minilm", metavar="NAME|DIR", help="minilm (the default), smollm2, or a directory of a model"
-    )
+    arguments.model(explore)
     explore.add_argument("--port", type=int, default=0, metavar="N", help="0, the default, takes a free one")
     explore.add_argument("--no-open", action="store_true", help="print the address, and open no browser")
     explore.set_defaults(run=_explore)
@@ -169,12 +167,7 @@ def _explain_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "text", nargs="+", metavar="TEXT|FILE", help="a text; a file that exists; or - for standard input"
     )
-    parser.add_argument(
-        "--model",
-        default="minilm",
-        metavar="NAME|DIR",
-        help="minilm (encoder, the default), smollm2 (decoder), or the directory of a Hugging Face model",
-    )
+    arguments.model(parser)
     parser.add_argument("--layer", type=int, metavar="L", help="counted from 0; else the measure chooses")
     parser.add_argument("--head", type=int, metavar="H", help="counted from 0; else the measure chooses")
     parser.add_argument(

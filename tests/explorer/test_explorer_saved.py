@@ -23,6 +23,7 @@ from regard.errors import InputError, MissingError
 from regard.explorer import save, segments
 from regard.explorer.models import KNOWN, installed
 from regard.huggingface import watch
+from regard.looking import documents
 from regard.looking.page import saved
 from regard.looking.shown import STEPS, of_looks
 
@@ -260,3 +261,19 @@ def test_models_go_by_name(places: dict[str, Path]) -> None:
 
 def test_the_files_of_the_page_are_named() -> None:
     assert set(bundle.FILES) == {"index.html", "page.js", "page.css", "licences.txt"}
+
+
+@pytest.mark.parametrize("lead", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("normalize", [rg.softmax(), rg.relu()])
+def test_the_weights_are_those_of_the_head(lead: tuple[int, ...], normalize: Any) -> None:
+    """Whatever leading dimensions a look has, and whoever computes it."""
+    query, key = 3 * torch.randn(2, *lead, 2, 8, 4)
+    rule = rg.Rule(pattern=rg.causal(), normalize=normalize)
+    look = rg.look(query, key, rule)
+    every = rg.weights(query, key, rule)
+    assert look.rows([5, 2]).shape == (*lead, 2, 2, 8)
+    shown = of_looks([look])
+    for head in range(2):
+        found = torch.tensor(documents.steps(shown.sights[0], head, 5)["weights_all"])
+        torch.testing.assert_close(found, every[(0,) * len(lead)][head], atol=1e-5, rtol=0)
+    saved(shown)

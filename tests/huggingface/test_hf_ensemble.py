@@ -143,6 +143,40 @@ def test_losses_that_are_none():
         importance_by_gradient(made, lambda batch: surprise(made)(batch).detach(), [ids])
     with pytest.raises(rg.InputError, match="at least one example"):
         importance_by_masking(made, surprise(made), [])
+    with pytest.raises(rg.InputError, match="at least one example"):
+        importance_by_gradient(made, surprise(made), [])
+    other = surprise(zoo.model("bert"))
+    for importance in (importance_by_masking, importance_by_gradient):
+        with pytest.raises(rg.InputError, match="must run the model"):
+            importance(made, other, [ids])
+
+
+def test_importance_by_gradient_where_the_model_runs_twice():
+    """A loss of two texts owes to a head what both runs do."""
+    made, ids = zoo.model("bert").double(), zoo.tokens(4)
+    one = surprise(made)
+    found = importance_by_gradient(made, lambda pair: one(pair[0]) + 2 * one(pair[1]), [(ids[:2], ids[2:])])
+    turned = importance_by_gradient(made, lambda pair: 2 * one(pair[1]) + one(pair[0]), [(ids[:2], ids[2:])])
+    last = importance_by_gradient(made, lambda ids: 2 * one(ids), [ids[2:]])
+    for layer, scores in found.scores.items():
+        torch.testing.assert_close(scores, turned.scores[layer])
+        assert not torch.allclose(scores, last.scores[layer], rtol=1e-2)
+    with pytest.raises(rg.InputError, match="on 1 and on 3 examples"):
+        importance_by_gradient(made, lambda ids: one(ids[:1]) + one(ids[1:]).sum(), [ids])
+
+
+def test_importance_by_gradient_of_checkpointed_layers():
+    made, ids = zoo.model("bert").double(), zoo.tokens(3)
+    wanted = importance_by_gradient(made, surprise(made), [ids])
+    made.train()
+    for part in made.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    made.config.attention_probs_dropout_prob = 0.0
+    getattr(made, "activation_checkpointing_enable", made.gradient_checkpointing_enable)()
+    found = importance_by_gradient(made, surprise(made), [ids])
+    for layer, scores in wanted.scores.items():
+        torch.testing.assert_close(found.scores[layer], scores)
 
 
 @pytest.mark.parametrize(
@@ -205,3 +239,7 @@ def test_agreement_is_that_of_full_weights():
     )
     with pytest.raises(rg.InputError, match="were not kept"):
         seen_in(made, given).agreement()
+    for rows in ([99], [0.5]):
+        with pytest.raises(rg.InputError, match="rows must be integers"):
+            seen.agreement([1], rows=rows)
+    assert seen.agreement([1], rows=[]).count_nonzero() == 0

@@ -189,6 +189,9 @@ def test_one_token_alone_and_no_pandas(here: Path, place: str, monkeypatch: pyte
     ("words", "said"),
     [
         (["missing.txt"], "there is no file or directory missing.txt; `regard explain` takes a sentence"),
+        (["a sentence " * 99], "File name too long; name a path that can"),
+        (["~nobody-of-this-name/a.txt"], "~nobody-of-this-name/a.txt can't be looked up"),
+        (["texts/a.txt", "--save", "~nobody-of-this-name"], "--save ~nobody-of-this-name can't be looked up"),
         (["nothing"], "there is no text in nothing, they hold no file"),
         (["texts/empty.txt"], "texts/empty.txt is empty"),
         (["texts/picture.png"], "texts/picture.png is not text in UTF-8"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from regard.explain import strip, table
 from regard.explain.story import Explanation
-from regard.explain.terminal import Terminal, bar, clip, pad, percent, width
+from regard.explain.terminal import Terminal, bar, clip, pad, percent, wrapped
 from regard.explain.tokens import Token
 
 __all__ = ["page"]
@@ -41,7 +41,7 @@ def _title(told: Explanation, terminal: Terminal) -> Iterator[str]:
 
 def _heads(told: Explanation, terminal: Terminal) -> Iterator[str]:
     choice = told.choice
-    yield _heading("Which head", terminal)
+    yield terminal.heading("Which head")
     yield from _wrapped(told.reach.formula, terminal)
     if choice.matches:
         named = _quoted(told.tokens[choice.query])
@@ -76,7 +76,7 @@ def _why(told: Explanation) -> str:
 
 def _text(told: Explanation, terminal: Terminal) -> Iterator[str]:
     query = told.tokens[told.choice.query]
-    yield _heading(f"What {_quoted(query)} looks at, % of its weight", terminal)
+    yield terminal.heading(f"What {_quoted(query)} looks at, % of its weight")
     yield from strip.lines(told.tokens, told.numbers.weights.tolist(), query.index, terminal)
     weights = told.numbers.weights
     special = sum(float(weights[token.index]) for token in told.tokens.each if token.kind == "special")
@@ -97,7 +97,7 @@ def _vectors(told: Explanation, terminal: Terminal) -> Iterator[str]:
     numbers, choice = told.numbers, told.choice
     query, key = told.tokens[choice.query], told.tokens[choice.key]
     turned = " (rotary positions applied)" if getattr(told.loaded.model.config, "rope_parameters", None) else ""
-    yield _heading(f"1  q and k, {numbers.query.numel()} numbers each{turned}", terminal)
+    yield terminal.heading(f"1  q and k, {numbers.query.numel()} numbers each{turned}")
     for name, token, vector in (("q", query, numbers.query), ("k", key, numbers.key)):
         some = " ".join(f"{value:+6.2f}" for value in vector[: (terminal.columns - 44) // 7].tolist())
         yield f"   {name} of {pad(_quoted(token), 20)} {some} …  ‖{name}‖ {float(vector.norm()):.2f}"
@@ -105,7 +105,7 @@ def _vectors(told: Explanation, terminal: Terminal) -> Iterator[str]:
 
 def _products(told: Explanation, terminal: Terminal) -> Iterator[str]:
     numbers = told.numbers
-    yield _heading("2  q · k, dimension by dimension", terminal)
+    yield terminal.heading("2  q · k, dimension by dimension")
     order = numbers.products.abs().argsort(descending=True)[:SHOWN_PRODUCTS].tolist()
     most = max((abs(float(numbers.products[dim])) for dim in order), default=1.0) or 1.0
     room = terminal.columns - 46
@@ -120,7 +120,7 @@ def _products(told: Explanation, terminal: Terminal) -> Iterator[str]:
 
 def _score(told: Explanation, terminal: Terminal) -> Iterator[str]:
     numbers, key = told.numbers, told.choice.key
-    yield _heading("3  score = scale · q · k, then bias and mask", terminal)
+    yield terminal.heading("3  score = scale · q · k, then bias and mask")
     size = numbers.query.numel()
     root = f" (1/√{size})" if abs(numbers.scale * size**0.5 - 1) < 1e-4 else ""
     yield f"   {numbers.scale:.6g}{root} × {numbers.raw:+.3f} = {numbers.raw * numbers.scale:+.3f}"
@@ -134,7 +134,7 @@ def _score(told: Explanation, terminal: Terminal) -> Iterator[str]:
 
 def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
     numbers, key = told.numbers, told.choice.key
-    yield _heading("4  softmax: w = exp(score − lse), lse = log Σ exp(score)", terminal)
+    yield terminal.heading("4  softmax: w = exp(score − lse), lse = log Σ exp(score)")
     score = float(numbers.masked[key])
     left = f" × {1 - numbers.sink:.4f}, what the sink leaves," if numbers.sink else ""
     yield f"   exp({score:+.3f} − {numbers.lse:.3f}){left} = {float(numbers.weights[key]):.4f}"
@@ -159,14 +159,14 @@ def _weights(told: Explanation, terminal: Terminal) -> Iterator[str]:
 
 def _sum(told: Explanation, terminal: Terminal) -> Iterator[str]:
     out = told.numbers.out
-    yield _heading("5  out = Σ w·v, what the head writes for this query", terminal)
+    yield terminal.heading("5  out = Σ w·v, what the head writes for this query")
     some = " ".join(f"{value:+6.3f}" for value in out[:6].tolist())
     yield f"   {some} …  ‖out‖ {float(out.norm()):.3f}"
 
 
 def _checks(told: Explanation, terminal: Terminal) -> Iterator[str]:
     near = told.agreement
-    yield _heading("6  check", terminal)
+    yield terminal.heading("6  check")
     total = float(told.numbers.weights.double().sum())
     sink = " (a sink takes the rest)" if told.numbers.sink > 0 else ""
     yield from _wrapped(f"Σw = {total:.6f}{sink} · Σ w·v differs from regard.attend by {_tiny(near.out)}", terminal)
@@ -190,11 +190,6 @@ def _quoted(token: Token) -> str:
     return f'"{clip(token.text, 16)}" ({token.index})'
 
 
-def _heading(said: str, terminal: Terminal) -> str:
-    line = clip(said, terminal.columns)
-    return terminal.bold(line) + terminal.faint(" " + "─" * max(0, terminal.columns - width(line) - 1))
-
-
 def _labelled(label: str, said: str, terminal: Terminal) -> Iterator[str]:
     """A word in the margin, and a sentence beside it."""
     first, *more = _wrapped(said, terminal, indent=7)
@@ -204,13 +199,5 @@ def _labelled(label: str, said: str, terminal: Terminal) -> Iterator[str]:
 
 def _wrapped(said: str, terminal: Terminal, faint: bool = False, indent: int = 3) -> Iterator[str]:
     """A sentence over as many lines as it needs, set in."""
-    room = terminal.columns - indent
-    lines = [""]
-    for piece in said.split(" "):
-        longer = f"{lines[-1]} {piece}".lstrip()
-        if width(longer) <= room:
-            lines[-1] = longer
-        else:
-            lines.append(clip(piece, room))
-    for line in filter(None, lines):
+    for line in wrapped(said, terminal.columns - indent):
         yield " " * indent + (terminal.faint(line) if faint else line)

@@ -8,7 +8,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TextIO
 
-__all__ = ["Terminal", "bar", "clip", "is_wide", "pad", "percent", "shade", "width"]
+__all__ = ["Terminal", "bar", "clip", "is_wide", "pad", "percent", "shade", "width", "wrapped"]
 
 NARROWEST, WIDEST = 68, 100
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -42,6 +42,11 @@ class Terminal:
     def faint(self, text: str) -> str:
         """Text that stands back."""
         return self._styled(text, "2")
+
+    def heading(self, text: str) -> str:
+        """A line that begins a part."""
+        line = clip(text, self.columns)
+        return self.bold(line) + self.faint(" " + "─" * max(0, self.columns - width(line) - 1))
 
     def tint(self, text: str, share: float, marked: bool = False) -> str:
         """Text on a colour for a number from 0 to 1; nothing at 0."""
@@ -77,6 +82,18 @@ def clip(text: str, columns: int) -> str:
             break
         kept += letter
     return kept + "…"
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """A text over as many lines as it needs, none wider."""
+    lines = [""]
+    for piece in text.split(" "):
+        longer = f"{lines[-1]} {piece}".lstrip()
+        if width(longer) <= columns:
+            lines[-1] = longer
+        else:
+            lines.append(clip(piece, columns))
+    return [line for line in lines if line]
 
 
 def pad(text: str, columns: int, right: bool = False) -> str:

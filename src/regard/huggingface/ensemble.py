@@ -106,6 +106,7 @@ def importance_by_masking(
     with torch.no_grad():
         with _scaled(model, counted):
             whole = _mean(losses, batches)
+        _ran(found)
         total = sum(len(scores) for scores in found.values())
         done = 0
         for layer, scores in found.items():
@@ -136,22 +137,31 @@ def importance_by_gradient(
     examples = 0
 
     def free(number: int, call: Call) -> Tensor:
-        # One for each example, so that gradients of several never cancel out.
-        factors[number] = torch.ones(call.query.shape[:2], device=call.query.device, requires_grad=True)
-        return factors[number]
+        # One for each example, so that gradients of several never cancel out; and the same wherever losses run the
+        # model again, so that all that an example's loss owes to a head is there.
+        size = call.query.shape[:2]
+        factor = factors.setdefault(number, torch.ones(size, device=call.query.device, requires_grad=True))
+        if factor.shape != size:
+            raise InputError(
+                f"losses ran the model on {len(factor)} and on {size[0]} examples; run it on the same ones each time"
+            )
+        return factor
 
     with torch.enable_grad():
         for batch in batches:
             factors.clear()
             with _scaled(model, free):
                 loss = _checked(losses(batch))
-            if not loss.requires_grad:
-                raise InputError("losses must be computed with gradients: no torch.no_grad, no detach, no argmax")
-            grads = torch.autograd.grad(loss.sum(), list(factors.values()), materialize_grads=True)
+                if not loss.requires_grad:
+                    raise InputError("losses must be computed with gradients: no torch.no_grad, no detach, no argmax")
+                _ran(factors)
+                # Inside, for layers that are computed again for their gradient.
+                grads = torch.autograd.grad(loss.sum(), list(factors.values()), materialize_grads=True)
             for layer, grad in zip(factors, grads, strict=True):
                 found[layer] = found.get(layer, 0) + grad.double().abs().sum(0).cpu()
             examples += loss.numel()
-    return Importance({layer: scores / max(1, examples) for layer, scores in found.items()}, "mean |∂loss/∂ξ|")
+    _some(examples)
+    return Importance({layer: scores / examples for layer, scores in found.items()}, "mean |∂loss/∂ξ|")
 
 
 @contextmanager
@@ -172,9 +182,18 @@ def _scaled(
 
 def _mean(losses: Callable[[Batch], Tensor], batches: Iterable[Batch]) -> float:
     every = [_checked(losses(batch)).double() for batch in batches]
-    if not sum(loss.numel() for loss in every):
-        raise InputError("batches must hold at least one example")
+    _some(sum(loss.numel() for loss in every))
     return float(torch.cat(every).mean())
+
+
+def _some(examples: int) -> None:
+    if not examples:
+        raise InputError("batches must hold at least one example")
+
+
+def _ran(layers: Mapping[int, Tensor]) -> None:
+    if not layers:
+        raise InputError("losses must run the model whose heads are asked about, and in this thread")
 
 
 def _checked(loss: Tensor) -> Tensor:

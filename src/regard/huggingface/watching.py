@@ -62,9 +62,7 @@ def watch(
     """
     if keep not in ("statistics", "queries"):
         raise InputError(f'keep must be "statistics" or "queries", got {keep!r}')
-    for name, number, least in (("top", top, 1), ("within", within, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise InputError(f"{name} must be an integer ≥ {least}, got {number!r}")
+    top, within = asking.at_least("top", top, 1), asking.at_least("within", within, 0)
     with served(model) as modules:
         watcher = _Watcher(model, _Wish(chosen(layers, modules), heads, keep == "queries", top, within))
         with watcher.order.following(watcher.started), watching(watcher.told):

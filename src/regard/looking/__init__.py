@@ -8,6 +8,7 @@ from torch import Tensor
 
 from regard.attention import weights
 from regard.errors import InputError
+from regard.looking import asking
 from regard.looking.adding import Total, Totals
 from regard.looking.layers import Layer
 from regard.looking.results import Cells, Distance, HeadScores, Needle, Pooled, Top
@@ -77,9 +78,7 @@ def look(
     problem = pose(query, key, key, rule, query_start=query_start, key_start=key_start, seed=seed)
     if problem.transformed:
         raise InputError("look doesn't follow torch.func transforms; take rg.weights of the rows you need")
-    for name, number, least in (("top", top, 1), ("within", within, 0)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < least:
-            raise InputError(f"{name} must be an integer ≥ {least}, got {number!r}")
+    top, within = asking.at_least("top", top, 1), asking.at_least("within", within, 0)
     kernels = by_kernels(problem, engine, differentiable)
     rows = partial(weights, query, key, rule, query_start=query_start, key_start=key_start, seed=problem.seed)
     return Look(Source(problem, rows, kernels, differentiable, top, within))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,14 +13,13 @@ from torch import Tensor
 from regard.errors import InputError
 from regard.looking.files import TOTALS, fetch, store
 from regard.looking.layers import Layer, Where
-from regard.looking.measured import SCORES, Summed
+from regard.looking.measured import SCORES, SUMS, Summed
 from regard.looking.results import Distance
 from regard.looking.table import ROWS, Table, tabled
 
 __all__ = ["Total", "Totals"]
 
 VERSION = 1
-_SUMS = tuple(field.name for field in fields(Summed) if field.name != "key_start")
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ class Total:
             numbers = numbers[..., 0] if field == "weights" else numbers
             rows[name] = torch.where(live, numbers, 0).double().sum((0, 2))
         sums = measured.sums
-        whole = {name: getattr(sums, name) for name in _SUMS}
+        whole = {name: getattr(sums, name) for name in SUMS}
         added = {
             name: (one.double() if one.is_floating_point() else one).sum(0, keepdim=True) for name, one in whole.items()
         }
@@ -135,7 +134,7 @@ class Totals:
         told = []
         for number, total in self.layers.items():
             tensors |= {f"{number}.rows.{name}": one for name, one in total.rows.items()}
-            tensors |= {f"{number}.{name}": getattr(total.sums, name) for name in _SUMS}
+            tensors |= {f"{number}.{name}": getattr(total.sums, name) for name in SUMS}
             tensors[f"{number}.rows"] = total.counted
             told.append({**total.where.told, "key_start": total.sums.key_start})
         store(path, TOTALS, VERSION, {"count": self.count, "about": self.about, "layers": told}, tensors)
@@ -159,7 +158,7 @@ def _total(told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Total:
     where = Where.of(told)
     heads, place = len(where.heads), str(where.layer)
     rows = {name: tensors[f"{place}.rows.{name}"] for name in ROWS}
-    found = {name: tensors[f"{place}.{name}"] for name in _SUMS}
+    found = {name: tensors[f"{place}.{name}"] for name in SUMS}
     counted = tensors[f"{place}.rows"]
     paired = (("received", "visible"), ("before", "after"), ("scores", "counted"))
     right = all(found[a].shape == found[b].shape and found[a].shape[:-1] == (1, heads) for a, b in paired)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.looking import asking
 from regard.looking.layers import Layer
 
 __all__ = ["agreed"]
@@ -27,7 +28,7 @@ def agreed(layers: Sequence[Layer], rows: Sequence[int] | None) -> Tensor:
     if len(count) != 1 or len({layer.measured.sums.received.shape[-1] for layer in layers}) != 1:
         raise InputError("agreement needs layers of the same queries and keys; choose them by layers=…")
     keys, total = layers[0].measured.sums.received.shape[-1], count.pop()
-    chosen = torch.arange(total) if rows is None else torch.as_tensor(rows)
+    chosen = torch.arange(total) if rows is None else asking.indices("rows", rows, total)
     live = torch.cat([layer.live for layer in layers], 1).all(1)
     batch, heads = live.shape[0], sum(layer.live.shape[1] for layer in layers)
     block = max(1, _BYTES // max(1, 4 * batch * heads * keys))

@@ -13,7 +13,7 @@ from regard.errors import InputError
 from regard.problem import Problem
 from regard.problem.door import batched
 
-__all__ = ["Span", "count", "edges", "ids_of", "indices", "local_keys", "segments", "share", "span"]
+__all__ = ["Span", "at_least", "count", "edges", "ids_of", "indices", "local_keys", "segments", "share", "span"]
 
 Span = tuple[int, int] | range | None
 
@@ -78,6 +78,13 @@ def count(name: str, given: int, most: int) -> int:
     """A number from 1 to `most`."""
     if isinstance(given, bool) or not isinstance(given, int) or not 1 <= given <= most:
         raise InputError(f"{name} must be an integer from 1 to {most}, got {given!r}")
+    return given
+
+
+def at_least(name: str, given: int, least: int) -> int:
+    """A number from `least` on."""
+    if isinstance(given, bool) or not isinstance(given, int) or given < least:
+        raise InputError(f"{name} must be an integer ≥ {least}, got {given!r}")
     return given
 
 

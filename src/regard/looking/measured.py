@@ -13,7 +13,7 @@ from regard.looking.source import by_kernels
 from regard.problem import Problem, pose
 from regard.rule import Rule
 
-__all__ = ["SCORES", "ByRow", "Measured", "Posed", "Summed", "measure"]
+__all__ = ["SCORES", "SUMS", "ByRow", "Measured", "Posed", "Summed", "measure"]
 
 SCORES = ("previous", "next", "same", "sink", "local", "duplicate", "induction")
 """The order of `Summed.scores`; the last two only where tokens were known."""
@@ -107,8 +107,11 @@ class Summed:
                 return functional.pad(numbers, (left, end - first - left - numbers.shape[-1]))
             return numbers[..., :known]
 
-        names = (field.name for field in fields(self) if field.name != "key_start")
-        return Summed(**{name: along(self, name) + along(other, name) for name in names}, key_start=first)
+        return Summed(**{name: along(self, name) + along(other, name) for name in SUMS}, key_start=first)
+
+
+SUMS = tuple(field.name for field in fields(Summed) if field.name != "key_start")
+"""The tensors of `Summed`."""
 
 
 @dataclass(frozen=True)

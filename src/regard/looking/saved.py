@@ -12,7 +12,7 @@ from torch import Tensor
 
 from regard.looking.files import LAYERS, fetch, store
 from regard.looking.layers import Layer, Run, Where
-from regard.looking.measured import SCORES, ByRow, Measured, Summed
+from regard.looking.measured import SCORES, SUMS, ByRow, Measured, Summed
 
 __all__ = ["read", "write"]
 
@@ -52,7 +52,7 @@ def _fields(layer: Layer) -> dict[str, Tensor]:
     measured = layer.measured
     missing = any(part.lse is None for part in measured.parts)
     names = [field.name for field in fields(ByRow) if not (field.name == OPTIONAL and missing)]
-    sums = {name: getattr(measured.sums, name) for name in _SUMS}
+    sums = {name: getattr(measured.sums, name) for name in SUMS}
     return {**{name: measured.by_row(name) for name in names}, **sums}
 
 
@@ -63,16 +63,14 @@ def _told(layer: Layer) -> dict[str, Any]:
 def _layer(run: int, told: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Layer:
     place = f"{run}.{told['layer']}"
     found = {
-        name: tensors[f"{place}.{name}"]
-        for name in (*_ROWS, *_SUMS)
-        if name != OPTIONAL or f"{place}.{name}" in tensors
+        name: tensors[f"{place}.{name}"] for name in (*_ROWS, *SUMS) if name != OPTIONAL or f"{place}.{name}" in tensors
     }
     where = Where.of(told)
     _check(place, found, len(where.heads))
     start = int(told["key_start"])
     keys = torch.where(found["keys"] < 0, -1, found["keys"] + start)
     rows = ByRow(**{name: found.get(name) for name in _ROWS} | {"keys": keys})  # type: ignore[arg-type]
-    sums = Summed(**{name: found[name] for name in _SUMS}, key_start=start)
+    sums = Summed(**{name: found[name] for name in SUMS}, key_start=start)
     return Layer(where, Measured((rows,), sums), top=keys.shape[-1], within=int(told["within"]))
 
 
@@ -95,4 +93,3 @@ def _check(place: str, found: Mapping[str, Tensor], heads: int) -> None:
 
 
 _ROWS = tuple(field.name for field in fields(ByRow))
-_SUMS = tuple(field.name for field in fields(Summed) if field.name != "key_start")

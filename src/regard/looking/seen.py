@@ -214,11 +214,14 @@ class Look:
         Args:
             indices: which rows, in any order; −1 is the last one.
         """
-        index = asking.indices("rows", indices, self._problem.queries)
+        problem = self._problem
+        index = asking.indices("rows", indices, problem.queries)
         if self._source.kernels:
-            return self._problem.shaped(statistics.rows(self._problem, index.tolist()))
+            return problem.shaped(statistics.rows(problem, index.tolist()))
         with torch.set_grad_enabled(self._source.differentiable):
-            return self._source.weights(index)
+            # In the leading dimensions of this problem, which need not be those of the tensors: `look_alone`.
+            found = self._source.weights(index).reshape(problem.batch, problem.heads, len(index), problem.keys)
+        return problem.shaped(found)
 
     def head_scores(self, tokens: Ids | None = None, *, sink: int = 0) -> HeadScores:
         """What each head does: previous, next, same, duplicate, induction, sink, local; `[..., heads]` each.

@@ -20,12 +20,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "texts", nargs="+", metavar="FILE|DIR", help="files, directories with all text files below them, or -"
     )
-    parser.add_argument(
-        "--model",
-        default="minilm",
-        metavar="NAME|DIR",
-        help="minilm (encoder, the default), smollm2 (decoder), or the directory of a Hugging Face model",
-    )
+    arguments.model(parser)
     parser.add_argument(
         "--length", type=int, metavar="N", help="cut texts into pieces of N tokens; else as many as the model reads"
     )

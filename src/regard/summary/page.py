@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
-from regard.explain.terminal import Terminal, bar, clip, pad, percent, width
+from regard.explain.terminal import Terminal, bar, clip, pad, percent, wrapped
 from regard.summary.findings import bests, layers
 from regard.summary.gathering import Gathered
 
@@ -53,11 +53,11 @@ def _title(found: Gathered, terminal: Terminal) -> Iterator[str]:
     first, *more = facts(found)
     yield terminal.bold(clip(first, terminal.columns))
     for said in more:
-        yield from _wrapped(said, terminal.columns)
+        yield from wrapped(said, terminal.columns)
 
 
 def _bests(found: Gathered, terminal: Terminal) -> Iterator[str]:
-    yield _heading("Which head does it most", terminal)
+    yield terminal.heading("Which head does it most")
     room = terminal.columns - 77 if terminal.columns >= _ROOMY else 0
     for best in bests(found.whole.table()):
         where = f"layer {best.layer} head {best.head}"
@@ -70,7 +70,7 @@ def _bests(found: Gathered, terminal: Terminal) -> Iterator[str]:
 
 
 def _layers(found: Gathered, terminal: Terminal) -> Iterator[str]:
-    yield _heading("Layers, means over their heads", terminal)
+    yield terminal.heading("Layers, means over their heads")
     names = ("entropy", "eff. keys", "distance", "first token", "greatest", "beyond 8")
     yield terminal.faint(f"{_INDENT}{pad('layer', 5)}" + "".join(f"{name:>12}" for name in names))
     for line in layers(found.whole.table()):
@@ -83,24 +83,9 @@ def _layers(found: Gathered, terminal: Terminal) -> Iterator[str]:
         "entropy in nats; effective keys 1/Σw²; distance in tokens; of the mass: on the first token, the greatest "
         "weight of a row, what lies beyond its 8 greatest"
     )
-    for part in _wrapped(said, terminal.columns - len(_INDENT)):
+    for part in wrapped(said, terminal.columns - len(_INDENT)):
         yield _INDENT + terminal.faint(part)
 
 
 def _cell(value: float | None, said: Callable[[float], str]) -> str:
     return "" if value is None else said(value)
-
-
-def _heading(said: str, terminal: Terminal) -> str:
-    return terminal.bold(said) + terminal.faint(" " + "─" * max(0, terminal.columns - width(said) - 1))
-
-
-def _wrapped(said: str, columns: int) -> Sequence[str]:
-    lines = [""]
-    for piece in said.split(" "):
-        longer = f"{lines[-1]} {piece}".lstrip()
-        if width(longer) <= columns:
-            lines[-1] = longer
-        else:
-            lines.append(clip(piece, columns))
-    return [line for line in lines if line]
