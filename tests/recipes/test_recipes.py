@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_splits import there
 
 from regard import cli, data
 from regard.data import installed
 from regard.errors import InputError, MissingError
-from regard.recipes import ATTENTION, BASELINE, BOUND, Measure, Recipe, Work, image
+from regard.recipes import ATTENTION, BASELINE, BOUND, Measure, Recipe, Work, image, translate
 from regard.recipes.command import RECIPES
 from regard.recipes.document import as_json, results
 from regard.recipes.reading import reading, rows
@@ -112,12 +113,54 @@ def test_an_interrupt_keeps_what_there_is(
     assert "interrupted after 1 of 3 seeds" in (tmp_path / "RESULTS.md").read_text()
 
 
-def test_the_document_is_made_of_what_is_kept(tmp_path: Path) -> None:
+def test_data_that_is_missing_later_keeps_what_there_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the first result it is an error alone; after it, what there is is printed and kept, too."""
+
+    def learn(work: Work, seed: int) -> None:
+        work.add("numbers", "ours", ATTENTION, seed, [float(seed)])
+        if seed == 1:
+            raise MissingError("the second part is not here")
+
+    monkeypatch.setattr("regard.recipes.command.RECIPES", (made(learn),))
+    for words in (["made"], ["--all"]):
+        assert cli.main(["recipe", *words, "--save", str(tmp_path / words[0])]) == 2
+        told = capsys.readouterr()
+        assert "ended by missing or damaged data after 1 of 3 seeds and 2 results" in " ".join(told.out.split())
+        assert told.err.count("the second part is not here") == 1 and len(told.err.splitlines()) == 1
+        kept = json.loads((tmp_path / words[0] / "made.json").read_text())
+        assert kept["tables"][0]["rows"][0]["values"] == [[0.0, 1.0]]
+        assert "ended by missing" in (tmp_path / words[0] / "RESULTS.md").read_text()
+
+
+def test_an_interrupt_between_two_models_is_drawn_or_not_but_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the first attention of `translate` there are tables and no figure yet."""
+    there(data.verses)
+    seen: list[object] = []
+
+    def looked(*given: object) -> dict[str, list[torch.Tensor]]:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(given)
+        return {"": [torch.rand(20, 16) for _ in range(32)]}
+
+    monkeypatch.setattr(translate, "taught", lambda *given: None)
+    monkeypatch.setattr(translate, "looked", looked)
+    assert cli.main(["recipe", "translate", "--quick", "--save", str(tmp_path)]) == 130
+    assert "interrupted after 0 of 1 seeds" in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_the_document_is_made_of_what_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = found({"theirs": (BASELINE, [1.0, 2.0, 3.0]), "ours": (ATTENTION, [0.5, 0.5, 0.5])})
     (tmp_path / "made.json").write_text(json.dumps(as_json(one)))
     text = results(tmp_path, ("absent", "made"))
     assert "| **ours** | 0.50 ± 0.00 |" in text and "| theirs | 2.00 ± 1.00 |" in text
     assert "`regard recipe made`: seeds 0, 1, 2" in text and "absent" not in text
+    monkeypatch.chdir(tmp_path)
+    assert "`regard recipe --all --save .`" in results(Path(), ("made",))
     (tmp_path / "made.json").write_text("{}")
     with pytest.raises(InputError, match=r"made.json is not what .* writes; remove it"):
         results(tmp_path, ("made",))

@@ -168,6 +168,16 @@ def test_padding_and_what_is_to_come_change_nothing(name: str) -> None:
     assert written(model, source, 5).shape == (2, 5)
 
 
+def test_a_name_is_shown_whatever_was_written() -> None:
+    """No name of seven letters became more than five: one that is nearest to it is drawn."""
+    torch.manual_seed(3)
+    model, latin = Translator(Sizes((11,), 13, 16, 0.0), luong(16)).eval(), known(["ab"])
+    asked = rows_of(["ccc", "cccc", "ccccccc"], {"c": 5})[..., None]
+    for said, one in ((["", "", ""], "ccccccc"), (["ab", "ababab", "a"], "ccccccc")):
+        shown = transliterate._looked(model, asked, ["ccc", "cccc", "ccccccc"], said, latin)
+        assert shown["arabic"] == one and shown["weight"].shape == (len(shown["latin"]), 7)
+
+
 @pytest.mark.parametrize("name", ["Bahdanau", "Luong", "transformer"])
 def test_a_writer_learns_to_copy(name: str) -> None:
     """The loss on what it was taught falls by half and more."""

@@ -99,12 +99,14 @@ def run(asked: argparse.Namespace, show: Show, note: Callable[[str], None]) -> i
 
 
 def _told(recipe: Recipe, wish: Wish, folder: Path | None, show: Show, note: Callable[[str], None]) -> int:
-    """Run one recipe, print it, keep it; returns the exit code."""
+    """Run one recipe, print it, keep it; returns the exit code, or raises what ended it."""
     found = cook(recipe, wish, note)
     for line in page(found):
         show(line)
     if folder is not None:
         _keep(found, folder, note)
+    if found.failed is not None:
+        raise found.failed
     return INTERRUPTED if found.interrupted else 0
 
 

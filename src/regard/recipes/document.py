@@ -63,7 +63,7 @@ def results(folder: Path, order: tuple[str, ...]) -> str:
     Errors: InputError for a file that is none of the program's.
     """
     kept = [_read(folder / f"{name}.json") for name in order if (folder / f"{name}.json").is_file()]
-    parts = [_HEAD.format(command=f"regard recipe --all --save {folder.name}")]
+    parts = [_HEAD.format(command=f"regard recipe --all --save {folder.name or folder}")]
     for one in kept:
         parts += ["\n".join(_section(one, (folder / f"{one['recipe']}.png").is_file()))]
     return "\n".join(parts)

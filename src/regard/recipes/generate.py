@@ -8,7 +8,7 @@ hash of their names. Bits per letter are of 64 to 192 letters into a piece; an n
 n-grams with absolute discounting; an LSTM. Networks are mixed with n-grams too, three parts to seven, for what counting
 knows takes a network very long. A network's input is the last letter, the last two and the last three, by hash.
 
-The result: see recipes/RESULTS.md.
+The result: not yet measured in full; `regard recipe generate --save recipes` adds it to recipes/RESULTS.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ The data: the karate club (34 nodes, 4 communities, one known member each) and t
 connected part, 1,222 nodes, 2 sides, ten known blogs each); ten splits a seed, by the hash of the node's number; all
 other nodes are judged. Nodes have no features; what is known of each is where it lies, by four eigenvectors of the
 graph. Beside: the largest side, label propagation, a graph convolution (GCN), whose weights are given by degrees. The
-number of vectors and how models are trained was chosen by other known nodes than those of any split here.
+number of vectors and how models are trained was chosen by other known nodes than those of any split here; a graph has
+no other nodes to judge by, so most of those that judge here judged then, too.
 
 The result (recipes/RESULTS.md): no. On the blogs attention and GCN are level; on the club, with one known member a
 community, GCN is ahead, for it has no weights of neighbours to learn.

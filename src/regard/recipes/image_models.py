@@ -24,12 +24,10 @@ def convolutions(gated: bool) -> nn.Sequential:
 class ViT(nn.Module):
     """A vision transformer: squares of 4 × 4 as tokens, each looks at all."""
 
-    side = 7
-
-    def __init__(self, depth: int = 4, drop: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.patch, self.place = nn.Conv2d(1, DIM, 4, stride=4), LearnedPositions(49, DIM)
-        self.blocks = Encoder([Block(MultiHead(DIM, HEADS), hidden=2 * DIM, dropout=drop) for _ in range(depth)])
+        self.blocks = Encoder([Block(MultiHead(DIM, HEADS), hidden=2 * DIM) for _ in range(4)])
         self.pool, self.end = Pooled(DIM, HEADS), nn.Linear(DIM, KINDS)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -44,16 +42,12 @@ class ViT(nn.Module):
 class Near(nn.Module):
     """Neighbourhood attention: 14 × 14 places, then 7 × 7, each looks at the 5 × 5 around it."""
 
-    side = 7
-
-    def __init__(self, drop: float = 0.0) -> None:
+    def __init__(self) -> None:
         super().__init__()
         half = DIM // 2
         self.first, self.second = nn.Conv2d(1, half, 3, 2, 1), nn.Conv2d(half, DIM, 3, 2, 1)
         self.fine, self.coarse = (
-            nn.Sequential(
-                *[Block(Neighborhood(dim, dim // 16, (5, 5)), hidden=2 * dim, dropout=drop) for _ in range(2)]
-            )
+            nn.Sequential(*[Block(Neighborhood(dim, dim // 16, (5, 5)), hidden=2 * dim) for _ in range(2)])
             for dim in (half, DIM)
         )
         self.norm, self.pool, self.end = nn.LayerNorm(DIM), Pooled(DIM, HEADS), nn.Linear(DIM, KINDS)

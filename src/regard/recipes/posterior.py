@@ -6,7 +6,8 @@ learns μ, σ, log π and v from examples.
 
 The data: a mixture of nine Gaussians in the plane and three classes, three parts each, drawn by the seed, so that the
 true posterior of every point is known. Beside: logistic regression, a network of one hidden layer; another kind of
-attention, over all examples (Nadaraya–Watson). Held-out points are drawn by another generator.
+attention, over all examples (Nadaraya–Watson), of which one number is fitted by leaving one out; the others learn from
+four fifths and stop by the last fifth. Held-out points are drawn by another generator.
 
 The result (recipes/RESULTS.md): given the mixture, attention is Bayes exactly. Learned from 300 examples, attention
 over all of them is nearest to the truth in the mean, by less than the spread; over 18 learned keys it is not.

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from regard import data
-from regard.attention import weights
 from regard.nn import Luong
 from regard.recipes.teaching import lengths
-from regard.terms.pattern import padding
 
 __all__ = ["Romanizer"]
 
@@ -77,12 +74,6 @@ class Romanizer(nn.Module):
     def logits(self, states: Tensor) -> Tensor:
         """`[..., 256]` → `[..., signs]`."""
         return self.out(states)  # type: ignore[no-any-return]
-
-    def looks(self, memory: Tensor, real: Tensor, target: Tensor) -> Tensor:
-        """How much each written sign looks at each of the source, `[rows, signs, keys]`."""
-        states, _ = self.decoder(self.letters(target), self.begin(memory, real))
-        rule = replace(self.attention.rule(), pattern=padding(real))
-        return weights(states[:, None], memory[:, None], rule, query_start=0)[:, 0]
 
 
 class _Graph:

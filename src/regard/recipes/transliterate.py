@@ -9,7 +9,8 @@ usage differs by country, so that a name has many spellings: a guess is right if
 the nearest. Beside: a table of letters; the same GRU without attention. And as a bound, the published model rebuilt on
 `rg.nn.Luong` from its ONNX weights: it learned from these very names, the judging ones too.
 
-The result: see recipes/RESULTS.md.
+The result (recipes/RESULTS.md): yes. GRU + Luong writes 30.2 % right, the transformer 26.4, the GRU without attention
+17.2, the table of letters 11.7; the published model, which knew the names, 46.9.
 """
 
 from __future__ import annotations
@@ -111,8 +112,8 @@ def _texts(rows: Tensor, signs: dict[int, str]) -> list[str]:
 
 @torch.no_grad()
 def _looked(model: Any, asked: Tensor, names: list[str], said: list[str], latin: dict[str, int]) -> dict[str, Any]:
-    """Who looks at whom in the first name of eight letters."""
-    one = next(number for number, name in enumerate(names) if len(name) == 7 and len(said[number]) > 5)
+    """Who looks at whom in the first name of seven letters that became more than five, or what comes next to that."""
+    one = max(range(len(names)), key=lambda number: (len(names[number]) == 7, len(said[number]) > 5))
     row = begun(numbered([said[one]], latin, end=True))
     seen = model.looks(model.read(asked[one : one + 1]), lengths(asked[one : one + 1]), row)[0]
     return {"arabic": names[one], "latin": said[one], "weight": seen[: len(said[one]), : len(names[one])]}
