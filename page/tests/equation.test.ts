@@ -48,6 +48,16 @@ test("a pair, its rank, and a tile of single pairs", () => {
   assert.ok(Number.isNaN(values[2]));
 });
 
+test("the rank is among the keys that the row sees, and no others are named", () => {
+  const weights = Float32Array.of(1, 0, 0.5, 0.5);
+  const causal = { ...layer, weights, visible: Uint8Array.of(1, 0, 1, 1) };
+  const first = pair(causal, 0, 0, 0);
+  assert.deepEqual([first.rank, first.keys, first.top], [1, 1, [{ key: 0, weight: 1 }]]);
+  const tied = pair(causal, 0, 1, 1);
+  assert.deepEqual([tied.rank, tied.keys], [1, 2]);
+  assert.equal(pair(causal, 0, 0, 1).visible, false);
+});
+
 test("a saved layer that is causal holds its visible pairs alone", () => {
   assert.deepEqual(
     [...scattered(Float32Array.of(1, 0.25, 0.75), Uint8Array.of(1, 0, 1, 1))],

@@ -22,11 +22,16 @@ class Page:
         assert found.status_code == 200, found.text
         return found.json()
 
-    def read(self, text: str, model: str = "bert") -> str:
-        """The id of a run that has ended."""
+    def begin(self, text: str, model: str = "bert") -> str:
+        """The id of a run."""
         made = self.client.post("api/runs", json={"text": text, "model": model})
         assert made.status_code == 202, made.text
         run: str = made.json()["run"]
+        return run
+
+    def read(self, text: str, model: str = "bert") -> str:
+        """The id of a run that has ended."""
+        run = self.begin(text, model)
         assert self.events(run)[-1]["state"] == "ready"
         return run
 

@@ -121,6 +121,7 @@ def test_a_head_and_a_pair(page: Page, places: dict[str, Path], kind: str) -> No
     row = weights[query]
     assert pair["weight"] == pytest.approx(float(row[key]), rel=1e-4, abs=1e-6)
     assert pair["rank"] == 1 + sum(float(other) > float(row[key]) for other in row)
+    assert pair["keys"] == int((row > 0).sum()) == {"bert": 15, "llama": query + 1, "gemma2": 4}[kind]
     assert pair["entropy"] == pytest.approx(float(seen.entropy()[0, head, query]), rel=1e-4, abs=1e-5)
     assert [one["key"] for one in pair["top"]] == [
         int(k) for k in row.argsort(descending=True, stable=True)[:8] if row[k] > 0

@@ -1,9 +1,9 @@
 import { useState } from "preact/hooks";
+import { Bars } from "../shared/Bars";
 import { digits, Number_, percent } from "../shared/numbers";
 import { legible, Tok } from "../shared/text";
 import type { Steps } from "../source/types";
 import { useSpeech } from "../words";
-import { Bars } from "./Bars";
 import { Shares } from "./Shares";
 import { Step } from "./Step";
 

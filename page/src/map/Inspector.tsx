@@ -24,7 +24,7 @@ export function Inspector({ place, tokens, query, chosen }: Inspected) {
       <Around label={speech.say("goToRow")} tokens={tokens} at={query} part="query" />
       <Around label={speech.say("goToColumn")} tokens={tokens} at={chosen} part="key" />
       {error && <Explained error={error} />}
-      {pair && <Facts pair={pair} all={tokens.tokens.length} />}
+      {pair && <Facts pair={pair} />}
       {pair && <Top pair={pair} tokens={tokens.tokens} query={query} />}
     </section>
   );
@@ -52,7 +52,7 @@ function Around({ label, tokens, at, part }: Text) {
   );
 }
 
-function Facts({ pair, all }: { pair: Pair; all: number }) {
+function Facts({ pair }: { pair: Pair }) {
   const speech = useSpeech();
   const { entropy } = pair;
   return (
@@ -66,8 +66,12 @@ function Facts({ pair, all }: { pair: Pair; all: number }) {
       </dd>
       <dt>{speech.say("score")}</dt>
       <dd>{pair.visible ? <Number_ of={pair.score} name="pair-score" /> : speech.say("notVisible")}</dd>
-      <dt>{speech.say("rank")}</dt>
-      <dd>{speech.say("ofRow", { rank: pair.rank, tokens: all })}</dd>
+      {pair.visible && (
+        <>
+          <dt>{speech.say("rank")}</dt>
+          <dd data-name="pair-rank">{speech.say("ofRow", { rank: pair.rank, keys: pair.keys })}</dd>
+        </>
+      )}
       {entropy !== null && (
         <>
           <dt>{speech.say("entropy")}</dt>

@@ -15,6 +15,7 @@ import { GridTable } from "./GridTable";
 import { inView } from "./geometry";
 import { Inspector } from "./Inspector";
 import { type Handle, MapCanvas, type Seen } from "./MapCanvas";
+import { Profile } from "./Profile";
 import { pictured } from "./picture";
 import { SegmentTable } from "./SegmentTable";
 import { TokenList } from "./TokenList";
@@ -66,6 +67,7 @@ export function MapView({ status, tokens, heads }: Shown) {
       <div class="aside">
         <Inspector place={place} tokens={tokens} query={query} chosen={chosen} />
         <HeadMatrix heads={heads} />
+        {found.value && <Profile head={found.value} />}
       </div>
     </div>
   );

@@ -11,41 +11,35 @@ export interface Hidden {
   cell: number;
 }
 
-/** Whether the cell of that row and column, counted over the whole text, is left out. */
-export function isHidden({ on, sinks, cell }: Hidden, row: number, column: number): boolean {
-  return on && (row === column || sinks.some((key) => Math.floor(key / cell) === column));
+/** Tells whether a cell of a tile is left out. */
+function leftOut({ x, y }: TileName, { on, sinks, cell }: Hidden): (at: number) => boolean {
+  const columns = new Set(sinks.map((key) => Math.floor(key / cell)));
+  return (at) => {
+    const column = x * SIDE + (at % SIDE);
+    return on && (columns.has(column) || y * SIDE + Math.floor(at / SIDE) === column);
+  };
 }
 
 /** The largest weight that is shown. */
-export function largestIn(tile: Tile, { x, y }: TileName, hidden: Hidden): number {
+export function largestIn(tile: Tile, name: TileName, hidden: Hidden): number {
+  const out = leftOut(name, hidden);
   let most = 0;
-  const sinks = new Set(hidden.sinks.map((key) => Math.floor(key / hidden.cell)));
   for (let at = 0; at < tile.values.length; at++) {
     const value = tile.values[at]!;
-    if (!(value > most)) continue;
-    const row = y * SIDE + Math.floor(at / SIDE);
-    const column = x * SIDE + (at % SIDE);
-    if (!hidden.on || (row !== column && !sinks.has(column))) most = value;
+    if (value > most && !out(at)) most = value;
   }
   return most;
 }
 
 /** The picture of a tile: nothing where nothing may be seen, grey where left out. */
-export function shaded(
-  tile: Tile,
-  { x, y }: TileName,
-  hidden: Hidden,
-  scale: Scale,
-  table: Colours,
-): ImageData {
+export function shaded(tile: Tile, name: TileName, hidden: Hidden, scale: Scale, table: Colours): ImageData {
   const image = new ImageData(SIDE, SIDE);
   const pixels = image.data;
-  const sinks = new Set(hidden.sinks.map((key) => Math.floor(key / hidden.cell)));
+  const out = leftOut(name, hidden);
   for (let at = 0; at < tile.values.length; at++) {
     const value = tile.values[at]!;
     if (!(value > 0)) continue;
-    const column = x * SIDE + (at % SIDE);
-    if (hidden.on && (sinks.has(column) || y * SIDE + Math.floor(at / SIDE) === column)) {
+    if (out(at)) {
       pixels.set([128, 128, 128, 70], 4 * at);
       continue;
     }

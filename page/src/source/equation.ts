@@ -101,16 +101,18 @@ function logits(found: Steps): number[] {
   return found.score.map((score, j) => (found.visible[j] ? score + (found.bias?.[j] ?? 0) : -Infinity));
 }
 
-/** One pair, its rank in the row, and the row's eight largest weights. */
+/** One pair, its rank among the keys that the row sees, and the row's eight largest weights. */
 export function pair(layer: Layer, head: number, query: number, key: number): Pair {
   const found = steps(layer, head, query);
-  const order = each(layer.queries).sort((a, b) => found.weights[b]! - found.weights[a]! || a - b);
+  const order = each(layer.queries).filter((j) => found.visible[j]);
+  order.sort((a, b) => found.weights[b]! - found.weights[a]! || a - b);
   const top = order.slice(0, 8).map((index) => ({ key: index, weight: found.weights[index]! }));
   const visible = found.visible[key]!;
   return {
     weight: found.weights[key]!,
     score: visible ? logits(found)[key]! : null,
-    rank: order.indexOf(key) + 1,
+    rank: 1 + found.weights.filter((w) => w > found.weights[key]!).length,
+    keys: order.length,
     visible,
     top,
     uncovered: Math.max(0, found.check.sum - top.reduce((sum, { weight }) => sum + weight, 0)),

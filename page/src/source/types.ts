@@ -86,6 +86,8 @@ export interface Pair {
   weight: number;
   score: number | null;
   rank: number;
+  /** How many the query sees. */
+  keys: number;
   visible: boolean;
   top: { key: number; weight: number }[];
   uncovered: number;

@@ -239,6 +239,7 @@ class Routes:
     async def _wait(self, request: Any, job: Job) -> Any:
         """The answer; where who asked goes away, nobody waits."""
         answered = asyncio.ensure_future(asyncio.wrap_future(job.answer))
+        answered.add_done_callback(_heard)
         gone = asyncio.ensure_future(until_gone(request))
         try:
             await asyncio.wait({answered, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -252,3 +253,9 @@ class Routes:
     def _json(self, document: Any, status: int = 200) -> Any:
         body = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         return self._response(body, status, media_type="application/json", headers={"cache-control": "no-store"})
+
+
+def _heard(answered: asyncio.Future[Any]) -> None:
+    """An error that comes when who asked has gone is for nobody; asyncio would print it."""
+    if not answered.cancelled():
+        answered.exception()

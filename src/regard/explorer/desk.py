@@ -50,6 +50,10 @@ class Desk:
             reading = Reading(known.name, text)
             self._runs.pop(reading.id, None)
             self._runs[reading.id] = reading
+            for one in self._too_many(reading):
+                if not one.sights:  # cancelled before it saw anything; `_read` lets go of the others
+                    del self._runs[one.id]
+                    self._jobs.pop(one.id, None)
             self._jobs[reading.id] = self.jobs.ask_model(("run", reading.id), lambda job: self._read(reading, job))
         return reading
 

@@ -61,7 +61,6 @@ def tokens(shown: Shown) -> dict[str, Any]:
         "tokens": [word.text for word in words],
         "special": [place for place, word in enumerate(words) if word.kind == "special"],
         "glued": [place for place, word in enumerate(words) if word.glued],
-        "kinds": [word.kind for word in words],
         "segments": [{"name": part.name, "start": part.start, "stop": part.stop} for part in shown.parts],
     }
 

@@ -200,6 +200,7 @@ class Sight:
             "weight": numbers(weights[key]),
             "score": numbers(masked[key]) if bool(seen[key]) else None,
             "rank": 1 + int((weights > weights[key]).sum()),
+            "keys": int(seen.sum()),
             "visible": bool(seen[key]),
             "top": top,
             "uncovered": max(0.0, float(weights.double().sum()) - sum(float(weights[one["key"]]) for one in top)),

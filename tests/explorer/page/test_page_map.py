@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 
 import pytest
+import torch
 from page_numbers import HEAD, KEY, LAYER, PLACE, QUERY, agrees, number, shown, steps_of
 
 import regard as rg
+from regard.looking.page import whole
+from regard.looking.shown import of_looks
 
 expect = pytest.importorskip("playwright.sync_api", reason="needs: pip install playwright").expect
 MAP = f"{PLACE}&view=map"
@@ -27,10 +30,42 @@ def test_the_pair_is_that_of_look(visit, anywhere):
     assert agrees(shown(page, "pair-weight"), float(seen.rows([QUERY])[0, 0, KEY]))
     assert agrees(shown(page, "pair-entropy"), float(seen.entropy()[0, QUERY]))
     assert agrees(shown(page, "pair-score"), float(steps_of(LAYER, HEAD).score[0, QUERY, KEY]))
+    row = seen.rows([QUERY])[0, 0]
+    expect(page.locator('[data-name="pair-rank"]')).to_have_text(f"{1 + int((row > row[KEY]).sum())} of 16")
     top = page.locator(".top-table tbody tr td:last-child").all_inner_texts()
     shares = [number(text.removesuffix(" %").removeprefix("<")) for text in top]
     assert len(shares) == 9
     assert abs(sum(shares) - 100) < 0.5
+
+
+@pytest.mark.parametrize(("query", "key", "says"), [(3, 1, "{rank} of 4"), (3, 5, None)])
+def test_the_rank_is_among_the_keys_that_the_row_sees(visit, tmp_path, query, key, says):
+    torch.manual_seed(0)
+    seen = rg.look(torch.randn(1, 11, 5) * 2, torch.randn(1, 11, 5) * 2, rg.causal())
+    (tmp_path / "look.html").write_text(whole(of_looks([seen])), encoding="utf-8")
+    page = visit(f"{(tmp_path / 'look.html').as_uri()}#view=map&layer=0&head=0&query={query}&key={key}", "map")
+    page.wait_for_selector('data[data-name="pair-weight"]')
+    row = seen.rows([query])[0, 0]
+    found = page.locator('[data-name="pair-rank"]')
+    if says is None:
+        expect(page.locator(".facts")).to_contain_text("masked")
+        expect(found).to_have_count(0)
+    else:
+        expect(found).to_have_text(says.format(rank=1 + int((row > row[key]).sum())))
+    expect(page.locator(".top-table tbody tr")).to_have_count(query + 2)
+
+
+def test_the_profile_is_that_of_look(visit, anywhere):
+    page = visit(anywhere + MAP, "map")
+    said = page.locator(".profile svg").get_attribute("aria-label")
+    weights = looked().rows(list(range(16)))[0].double()
+    bins = re.findall(r"([−+\d]+) to ([−+\d]+): <?([\d.]+) %", said)
+    assert [(number(first), number(last)) for first, last, _ in bins[3:6]] == [(-1, -1), (0, 0), (1, 1)]
+    for first, last, share in bins:
+        far = range(int(number(first)), int(number(last)) + 1)
+        assert abs(number(share) - 100 / 16 * sum(float(weights.diagonal(one).sum()) for one in far)) < 0.0501
+    page.locator(".profile svg g").nth(4).hover()
+    expect(page.locator(".profile .ends")).to_contain_text("0 to 0")
 
 
 def test_every_cell_of_the_table_is_that_of_look(visit, anywhere):
