@@ -133,6 +133,10 @@ def shapes() -> dict[str, Any]:
     uneven = rd.contiguous(lengths)
     made = together(rule, inputs, uneven, setup=rd.Setup(sharding=uneven))
     found[f"lengths {lengths}"] = off(made, results(rg.attend, rule, inputs))
+    inputs = [numbers(0, heads, 29, 7) for heads in (4, 2, 2)]
+    found["no batch entry"] = off(
+        together(rule, inputs, setup=rd.Setup(layout="ring")), results(rg.attend, rule, inputs)
+    )
     for axes in (2, 4, 5):
         lead = (1,) * (axes > 4) + (2,) * (axes > 3)
         heads = ((4,), (2,), (2,)) if axes > 2 else ((), (), ())
@@ -323,6 +327,11 @@ def refusals() -> dict[str, Any]:
         "shape": lambda: rd.attend(own[0], own[1], own[2][..., : 5 - other]),
         "dtype": lambda: rd.attend(*(t.float() if other else t for t in own)),
         "seed": lambda: rd.attend(*own, dropout=0.1, seed=int(other)),
+        "dropout": lambda: rd.attend(*own, dropout=0.1 + 1e-9 * other, seed=1),
+        "query_start": lambda: rd.attend(*own, query_start=0.5 if other else 0),
+        "sets of keys": lambda: rd.look(*own[:2], shares=[[0, 1 + other]]),
+        "unshard": lambda: rd.unshard(own[0].float() if other else own[0]),
+        "rows": lambda: rd.unshard(own[0][:1] if other else own[0]),
         "gradients": lambda: rd.attend(own[0].clone().requires_grad_(other), *own[1:]),
         "one fails": lambda: rd.attend(own[0], own[1], own[2][..., :1, :] if other else own[2]),
         "layout": lambda: rd.attend(*own, setup=rd.Setup(layout="all-gather" if other else "ring")),
@@ -349,6 +358,15 @@ def lost(how: str, when: str) -> dict[str, Any]:
     began = time.monotonic()
     said = caught(work)
     return {"said": said, "seconds": time.monotonic() - began}
+
+
+def lost_by_heads() -> dict[str, Any]:
+    """The last rank dies where it would meet the others after the backward pass; what they get."""
+    own = [rd.shard(t).requires_grad_() for t in (numbers(2, 3, 12, 5, seed=n) for n in range(3))]
+    out = rd.attend(*own, setup=rd.Setup(layout="ulysses"))
+    if dist.get_rank() == dist.get_world_size() - 1:
+        Peers.finished = lambda peers, what: end("dies")  # type: ignore[method-assign]
+    return {"said": caught(lambda: torch.autograd.grad(out.sum(), own))}
 
 
 def ringed_until_the_end(own: list[Tensor], rule: Pattern, how: str) -> None:

@@ -12,11 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 from programs import ALONE, MERGED, PAIRS
 from ranks import run
 
 import regard as rg
 import regard.distributed
+from regard.distributed.agreement import ruled
+from regard.distributed.layers import Context
 from regard.engines.ring import Sharding, contiguous, zigzag
 
 ASKED = {
@@ -143,6 +146,11 @@ TOLD = {
     "shape": "all ranks need the same shapes of query, key and value",
     "dtype": "rank 0 brought torch.float64, rank 1 brought torch.float32",
     "seed": "all ranks need the same dropout and seed",
+    "dropout": "all ranks need the same dropout and seed",
+    "query_start": "query_start must be an int",
+    "sets of keys": "all ranks need the same call",
+    "unshard": "all ranks need the same dtype",
+    "rows": "all ranks need the same shape but for positions",
     "gradients": "all ranks need the same wish for gradients",
     "one fails": "key and value need as many positions, got 6 and 1",
     "layout": "all ranks need the same setup",
@@ -179,6 +187,30 @@ def test_a_rank_is_lost(how, when):
         assert said["seconds"] < 3 * 5
 
 
+def test_a_rank_is_lost_at_the_end_of_ulysses():
+    """Its messages have all come, and yet no other rank has gradients."""
+    *others, last = run(3, "lost_by_heads", seconds=5)
+    assert last["died"] == -9
+    for said in others:
+        assert "another rank has died" in said["said"]
+
+
+def test_every_number_of_a_rule_is_compared():
+    one = torch.zeros(400, 400, dtype=torch.bool)
+    other = one.clone()
+    other[0, 1] = True
+    assert ruled(rg.Rule(pattern=rg.mask(one))) == ruled(rg.Rule(pattern=rg.mask(one.clone())))
+    assert ruled(rg.Rule(pattern=rg.mask(one))) != ruled(rg.Rule(pattern=rg.mask(other)))
+
+
+@pytest.mark.parametrize("said", [{"query_start": 3}, {"key_start": 2}, {"key_start": torch.tensor([1])}])
+def test_a_layer_over_ranks_drops_no_position(said):
+    layer = rg.nn.MultiHead(4, 2, rule=rg.causal())
+    layer.across = Context(None, regard.distributed.Setup())
+    with pytest.raises(rg.InputError, match=f"takes no {next(iter(said))}"):
+        layer(torch.zeros(1, 3, 4), **said)
+
+
 # ----------------------------------------------------------------------------------------------------- shardings
 
 
@@ -206,7 +238,5 @@ def test_a_sharding_must_have_every_position_once():
 
 
 def test_without_a_group():
-    import torch
-
     with pytest.raises(rg.InputError, match="init_process_group"):
         regard.distributed.shard(torch.zeros(3, 2))

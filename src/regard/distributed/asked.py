@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass, replace
 
 import torch
@@ -12,7 +11,7 @@ from regard.distributed.agreement import Brought, ruled
 from regard.distributed.setup import Setup
 from regard.errors import InputError
 from regard.problem import Problem, own_rows, pose
-from regard.problem.door import admit, alike, probability, transformed
+from regard.problem.door import admit, alike, probability, starts, transformed
 from regard.rule import Rule, as_rule
 from regard.terms.tree import Term
 
@@ -55,7 +54,7 @@ class Asked:
             raise InputError("torch.func transforms and forward-mode AD don't reach other ranks; unshard first")
         if isinstance(self.query_start, Tensor):
             raise InputError("query_start must be one int for all of the batch, or None; got a tensor")
-        start = None if self.query_start is None else operator.index(self.query_start)
+        start = None if self.query_start is None else starts("query_start", self.query_start, ())[0]
         return replace(self, tensors=tensors, rule=said, query_start=start, dropout=probability(self.dropout))
 
     def placed(self, queries: int, keys: int, drawn: int) -> Asked:
@@ -81,7 +80,7 @@ class Asked:
                 "rule": ruled(self.rule),
                 "shapes of query, key and value": shapes,
                 "dtype": str(query.dtype),
-                "dropout and seed": f"{self.dropout:g} and {self.seed}",
+                "dropout and seed": f"{self.dropout} and {self.seed}",
                 "query_start": str(self.query_start),
                 "wish for gradients (of query, key, value and the rule's tensors)": str(grads),
                 "setup": repr(self.setup),

@@ -120,9 +120,10 @@ class _Ring(Function):
 
 def _by_heads(call: Call) -> Tensor:
     peers, shard = call.peers, call.shard
-    query = ulysses.turned(shard.query, peers, call.queries)
-    key, value = (ulysses.turned(t, peers, shard.keys) for t in (shard.key, shard.value))
-    rule = ulysses.of_heads(call.rule, shard.query.shape[-3], peers.rank, peers.size, query.device)
+    own = ulysses.met(peers, *shard.tensors[:3], *call.rule.leaves())
+    query = ulysses.turned(own[0], peers, call.queries)
+    key, value = (ulysses.turned(t, peers, shard.keys) for t in own[1:3])
+    rule = ulysses.of_heads(call.rule.with_leaves(own[3:]), shard.query.shape[-3], peers.rank, peers.size, query.device)
     problem = pose(query, key, value, rule, query_start=call.asked.query_start, seed=shard.seed)
     out = problem.shaped(solve(problem, call.asked.setup.engine).out)
     found = ulysses.back(out, peers, call.queries)

@@ -21,7 +21,7 @@ from regard.problem import Problem
 from regard.rule import Rule
 from regard.terms.normalize import Softmax
 
-__all__ = ["Call", "begin"]
+__all__ = ["Call", "begin", "received"]
 
 HEAD = 2 + len(LAYOUTS)
 """What stands before the runs of keys in what a rank tells another: failure, keys needed in all, costs."""
@@ -128,7 +128,7 @@ def _chosen(peers: Peers, asked: Asked, shard: Shard, queries: Sharding) -> Call
     room = MOST * max((len(runs) for runs in shard.keys.runs), default=1)
     rows = torch.full((peers.size, HEAD + 2 * room), -1, dtype=torch.int64)
     rows[:, 0] = int(failure is not None)
-    rows[:, 1] = _received(needs, peers.rank)
+    rows[:, 1] = received(needs, peers.rank)
     rows[:, 2:HEAD] = torch.tensor([_nanoseconds(cost) for cost in costs.values()])
     for rank, runs in enumerate(needs.travel if needs else ()):
         flat = torch.tensor([edge for run in runs for edge in run], dtype=torch.int64)
@@ -143,7 +143,7 @@ def _chosen(peers: Peers, asked: Asked, shard: Shard, queries: Sharding) -> Call
     return Call(peers, asked, shard, queries, needs, wanted, by_rank, few, layout, reasons)
 
 
-def _received(needs: Needs | None, rank: int) -> int:
+def received(needs: Needs | None, rank: int) -> int:
     """How many keys a rank gets from the others."""
     return sum(b - a for n, runs in enumerate(needs.travel if needs else ()) if n != rank for a, b in runs)
 

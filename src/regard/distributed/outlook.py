@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.distributed.asked import Asked
-from regard.distributed.calls import begin
+from regard.distributed.calls import begin, received
 from regard.distributed.peers import Group, Peers
 from regard.distributed.setup import Setup
 from regard.rule import Rule
@@ -80,10 +80,8 @@ def plan(
     """
     peers = Peers(group)
     call = begin(peers, Asked("plan", (query, key, value), rule, query_start, dropout, 0, setup or Setup()))
-    others = [runs for rank, runs in enumerate(call.needs.travel) if rank != peers.rank]
-    keys = sum(end - first for runs in others for first, end in runs)
-    row = torch.tensor([sum(call.needs.pairs), call.sent(), keys])
-    pairs, sent, received = peers.gathered(row, "what all ranks plan").T.tolist()
+    row = torch.tensor([sum(call.needs.pairs), call.sent(), received(call.needs, peers.rank)])
+    pairs, sent, keys = peers.gathered(row, "what all ranks plan").T.tolist()
     return Plan(
         rule=repr(call.rule),
         layout=call.layout,
@@ -91,7 +89,7 @@ def plan(
         seconds={name: max(of_ranks) for name, of_ranks in call.costs.items()},
         pairs=tuple(pairs),
         bytes=tuple(sent),
-        keys=tuple(received),
+        keys=tuple(keys),
         length=call.shard.keys.length,
     )
 

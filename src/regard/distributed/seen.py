@@ -9,6 +9,7 @@ from typing import NoReturn
 import torch
 from torch import Tensor
 
+from regard.distributed.agreement import digest
 from regard.distributed.asked import Asked
 from regard.distributed.attending import ringed
 from regard.distributed.calls import Call, begin
@@ -141,13 +142,15 @@ def look(
     """
     peers = Peers(group)
     setup = replace(setup or Setup(), layout="ring")
-    name = f"look within {within} at {[list(torch.as_tensor(keys).shape) for keys in shares]}"
+    sets = [torch.as_tensor(keys) for keys in shares]
+    name = f"look within {within} at {len(sets)} sets of keys ({digest(sets)})"
     call = begin(peers, Asked(name, (query, key, key[..., :1]), rule, query_start, 0.0, 0, setup))
     if not isinstance(call.rule.normalize, Softmax):
         raise InputError(f"look over several ranks is for softmax, got {call.rule!r}; unshard and call regard.look")
+    masks = [_set(keys, call) for keys in sets]
     levels = with_sink(measured(ringed(call, call.messages()), within), call.frame.sink)
     home = Messages(peers, torch.empty(0, dtype=call.frame.accumulate, device=query.device))
-    sums, refused = weighed(ringed(call, call.messages()), home, levels, [_set(keys, call) for keys in shares])
+    sums, refused = weighed(ringed(call, call.messages()), home, levels, masks)
     told = peers.told(refused, "what all ranks saw")
     why = next((text for text in told if text), "")
     return Look(call, levels, None if why else _over_ranks(peers, levels, sums), why)
@@ -168,9 +171,9 @@ def _over_ranks(peers: Peers, levels: Levels, sums: Weighed) -> Weighed:
     return replace(sums, before=before.to(own), after=after.to(own), scores=scores.to(own))
 
 
-def _set(keys: Tensor | Sequence[int], call: Call) -> Tensor:
+def _set(ids: Tensor, call: Call) -> Tensor:
     """A set of keys as bool `[keys]`."""
-    ids, length = torch.as_tensor(keys), call.shard.keys.length
+    length = call.shard.keys.length
     if ids.dtype == torch.bool:
         if list(ids.shape) != [length]:
             raise InputError(f"a mask of keys must be [{length}], got {list(ids.shape)}")

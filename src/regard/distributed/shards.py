@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 
+from regard.distributed.agreement import Brought, agreed
 from regard.distributed.peers import Group, Peers
 from regard.engines.ring import Sharding, zigzag
 from regard.errors import InputError
@@ -52,9 +53,17 @@ def unshard(tensor: Tensor, group: Group = None, dim: int = -2, *, sharding: Sha
 
     Returns: the whole, on every rank. Its gradient is taken from this rank's own rows of it: let every rank compute
     the same of it, as they do with a loss over everything.
+
+    Errors: on every rank, InputError where ranks bring other types or shapes, or other lengths than the sharding's.
     """
     peers = Peers(group)
-    lengths = peers.gathered(torch.tensor([tensor.shape[dim]]), "the lengths of all shards").flatten().tolist()
+
+    def brought() -> Brought:
+        others = list(tensor.shape)
+        length = others.pop(dim)
+        return Brought({"dtype": str(tensor.dtype), "shape but for positions": str(others)}, (length,))
+
+    lengths = [row[0] for row in agreed(peers, brought)]
     sharding = found(lengths, sharding, "the tensor")
     return _Whole.apply(tensor, peers, dim, sharding)  # type: ignore[no-any-return, no-untyped-call]
 

@@ -21,7 +21,7 @@ from regard.problem import Problem
 from regard.rule import Rule
 from regard.terms.tree import Role, aligned
 
-__all__ = ["back", "of_heads", "turned", "unfit"]
+__all__ = ["back", "met", "of_heads", "turned", "unfit"]
 
 
 def unfit(shard: Shard, frames: Sequence[Problem]) -> str | None:
@@ -65,6 +65,12 @@ def of_heads(rule: Rule, heads: int, rank: int, ranks: int, device: torch.device
     return replace(rule, bias=bias).map(cut)
 
 
+def met(peers: Peers, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The same tensors; no rank has their gradients where another has none."""
+    found = iter(_Met.apply(peers, *(t for t in tensors if t.requires_grad)))  # type: ignore[no-untyped-call]
+    return tuple(next(found) if t.requires_grad else t for t in tensors)
+
+
 def turned(tensor: Tensor, peers: Peers, sharding: Sharding) -> Tensor:
     """`[..., heads, local positions, dim]` → `[..., heads / ranks, positions, dim]`."""
     return _Turned.apply(tensor, peers, sharding, True)  # type: ignore[no-any-return, no-untyped-call]
@@ -73,6 +79,20 @@ def turned(tensor: Tensor, peers: Peers, sharding: Sharding) -> Tensor:
 def back(tensor: Tensor, peers: Peers, sharding: Sharding) -> Tensor:
     """`[..., heads / ranks, positions, dim]` → `[..., heads, local positions, dim]`."""
     return _Turned.apply(tensor, peers, sharding, False)  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _Met(Function):
+    @staticmethod
+    def forward(ctx: Any, peers: Peers, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.peers = peers
+        ctx.set_materialize_grads(False)
+        return tuple(tensor.view_as(tensor) for tensor in tensors)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        ctx.peers.finished("the end of all ranks' backward passes")
+        return None, *grads
 
 
 class _Turned(Function):

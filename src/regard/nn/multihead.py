@@ -146,7 +146,8 @@ class MultiHead(nn.Module):
         self._check_inputs(query, key, value)
         rule = _with(self.rule(), pattern, bias)
         if self.across is not None:
-            seen = self._attended_across(self.across, (query, key, value), rule, cache)
+            self._check_across(cache, query_start, key_start)
+            seen = self._attended_across(self.across, (query, key, value), rule)
             return self.out(seen.transpose(-2, -3).flatten(-2))  # type: ignore[no-any-return]
         queries = _split(self.query(query), self.heads)
         if cache is None:
@@ -177,12 +178,18 @@ class MultiHead(nn.Module):
         more = partial(query, self.extra_key, self.extra_value, bare, query_start=start, dropout=chance)
         return merge(part, replace(more, rule=part.rule)).out
 
-    def _attended_across(
-        self, across: Across, inputs: tuple[Tensor, Tensor, Tensor], rule: Rule, cache: Cache | None
-    ) -> Tensor:
-        if cache is not None or self.extra_key is not None:
-            what = "a cache" if cache is not None else "learned extra keys"
+    def _check_across(self, cache: Cache | None, query_start: int | Tensor | None, key_start: int | Tensor) -> None:
+        refused = {
+            "cache": cache is not None,
+            "learned extra keys": self.extra_key is not None,
+            "query_start": query_start is not None,
+            "key_start": isinstance(key_start, Tensor) or key_start != 0,
+        }
+        if any(refused.values()):
+            what = " and no ".join(name for name, given in refused.items() if given)
             raise InputError(f"a MultiHead over several ranks takes no {what}; set layer.across = None for one rank")
+
+    def _attended_across(self, across: Across, inputs: tuple[Tensor, Tensor, Tensor], rule: Rule) -> Tensor:
         query, key, value = inputs
         queries, keys = _split(self.query(query), self.heads), _split(self.key(key), self.kv_heads)
         if self.rotary is not None:

@@ -14,10 +14,11 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from regard.distributed.cost import LAYOUTS
+
 __all__ = ["CAUSAL", "LAYOUTS", "Layer", "Link", "Outcome", "Speed", "Steps", "simulated", "steps_of"]
 
 Floats = npt.NDArray[np.float64]
-LAYOUTS = ("ring", "all-gather", "ulysses")
 CAUSAL = 0
 """In place of a window's width: every earlier key is seen."""
 

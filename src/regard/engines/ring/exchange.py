@@ -94,10 +94,9 @@ def joined(some: Sequence[Held]) -> Held:
 
 
 def packed(held: Held, dtype: torch.dtype) -> Tensor | None:
-    """All of it as one message of one axis, or None where there is nothing."""
-    if not held.runs:
-        return None
-    return torch.cat([part.to(dtype).reshape(-1) for part in (*held.keys, *held.values)])
+    """All of it as one message of one axis, or None where there is no number in it, for which nobody waits."""
+    parts = [part.to(dtype).reshape(-1) for part in (*held.keys, *held.values)]
+    return torch.cat(parts) if any(part.numel() for part in parts) else None
 
 
 def unpacked(message: Tensor, runs: Sequence[Run], key: Tensor, value: Tensor) -> Held:
