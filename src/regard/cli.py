@@ -110,7 +110,7 @@ def _add_look(add: _Add) -> None:
         "Over many texts statistics add up; an interrupted run goes on where it was.",
     )
     looking.options(look)
-    look.set_defaults(run=_look)
+    look.set_defaults(run=_shown(looking.run))
 
 
 def _add_explore(add: _Add) -> None:
@@ -137,7 +137,7 @@ def _add_bench(add: _Add) -> None:
         "other processes disturb are rejected.",
     )
     command.options(bench)
-    bench.set_defaults(run=_bench)
+    bench.set_defaults(run=_shown(command.run))
 
 
 def _add_compare(add: _Add) -> None:
@@ -149,7 +149,7 @@ def _add_compare(add: _Add) -> None:
         "patterns and approximations. Then time them as sequences get longer.",
     )
     comparing.options(compare)
-    compare.set_defaults(run=_compare)
+    compare.set_defaults(run=_shown(comparing.run))
 
 
 def _add_recipe(add: _Add) -> None:
@@ -160,7 +160,7 @@ def _add_recipe(add: _Add) -> None:
         "which is ahead, and whether by more than the spread over the seeds.",
     )
     cooking.options(recipe)
-    recipe.set_defaults(run=_recipe)
+    recipe.set_defaults(run=_shown(cooking.run))
 
 
 def _explain_options(parser: argparse.ArgumentParser) -> None:
@@ -234,11 +234,20 @@ def _explain(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _look(asked: argparse.Namespace) -> int:
-    """Look at all heads, print, save."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with Progress() as progress:
-        return looking.run(asked, progress.print, progress)
+_Run = Callable[[argparse.Namespace, Callable[[str], None], Progress], int]
+"""A command: its words, what takes lines for the reader, what is told what takes long; gives the exit code."""
+
+
+def _shown(run: _Run) -> Callable[[argparse.Namespace], int]:
+    """A command that prints lines as they become known, and says meanwhile what takes long."""
+
+    def shown(asked: argparse.Namespace) -> int:
+        os.environ.setdefault("HF_HUB_OFFLINE", "1")
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        with Progress() as progress:
+            return run(asked, progress.print, progress)
+
+    return shown
 
 
 def _explore(asked: argparse.Namespace) -> int:
@@ -249,28 +258,6 @@ def _explore(asked: argparse.Namespace) -> int:
         from regard.explorer import command as exploring
 
         return exploring.run(asked, progress)
-
-
-def _bench(asked: argparse.Namespace) -> int:
-    """Measure, print, save."""
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with Progress() as progress:
-        return command.run(asked, progress.print, progress)
-
-
-def _compare(asked: argparse.Namespace) -> int:
-    """Train, measure, print, save."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with Progress() as progress:
-        return comparing.run(asked, progress.print, progress)
-
-
-def _recipe(asked: argparse.Namespace) -> int:
-    """Train, judge, print, save."""
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    with Progress() as progress:
-        return cooking.run(asked, progress.print, progress)
 
 
 def _say(sentence: str, code: int) -> int:

@@ -135,7 +135,6 @@ class Messages:
         peers: the ranks.
         like: a tensor of the dtype and device of all messages.
         sent: bytes that this rank has sent.
-        count: messages that it has sent.
         held: bytes of messages under way.
         peak: the most of them at once.
     """
@@ -143,7 +142,6 @@ class Messages:
     peers: Peers
     like: Tensor
     sent: int = 0
-    count: int = 0
     held: int = 0
     peak: int = field(default=0)
 
@@ -169,7 +167,6 @@ class Messages:
                 wanted.append(dist.P2POp(dist.isend, message, self.peers.global_rank(to), group))
             works = dist.batch_isend_irecv(wanted) if wanted else []
         self.sent += 0 if message is None else message.nbytes
-        self.count += message is not None
         self.held += received.nbytes + (0 if message is None else message.nbytes)
         self.peak = max(self.peak, self.held)
         return _Pending(self, works, message, received, what)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 
@@ -67,7 +66,6 @@ def run(asked: argparse.Namespace, show: Callable[[str], None], note: Callable[[
     texts, skipped = arguments.texts(asked.texts)
     folder = None if asked.save is None else arguments.folder(asked.save)
     note("loading PyTorch and transformers")
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     from regard import data
     from regard.explain import Terminal
     from regard.summary.gathering import Wish, gather

@@ -4,13 +4,12 @@ Logic alone: what travels is said to an `Exchange`, what is computed is done by 
 """
 
 from regard.engines.ring.exchange import Exchange, Held, Pending
-from regard.engines.ring.needs import GAP, MOST, Needs, needs_of, seen
+from regard.engines.ring.needs import MOST, Needs, needs_of, seen
 from regard.engines.ring.passes import Home, Inner, Round, backward, forward
 from regard.engines.ring.shard import Shard
 from regard.engines.ring.sharding import Run, Sharding, contiguous, zigzag
 
 __all__ = [
-    "GAP",
     "MOST",
     "Exchange",
     "Held",

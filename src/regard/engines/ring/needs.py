@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from regard.engines.ring.sharding import Run, Sharding
 from regard.problem import Problem
 
-__all__ = ["GAP", "MOST", "Needs", "needs_of", "seen"]
+__all__ = ["MOST", "Needs", "needs_of", "seen"]
 
 GAP = 64
 """Keys that nobody sees, but which cost less to send than another message part and another call."""
