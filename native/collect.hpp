@@ -1,43 +1,7 @@
-// Sums of weights over rows, lse known: P_ij = 2^((x − lse_i) · log₂ e), or σ(s_ij).
+// Sums of weights over rows, lse known.
 //   received_j = Σ_i P_ij     distances_d = Σ_{j − i = d} P_ij     sum_ab = Σ_{i ∈ a, j ∈ b} P_ij, and its greatest
 // The rows of a head are cut into runs, each with sums of its own that are added in order, so that neither threads nor
 // other heads change a bit of the result.
-
-struct RowLevels {
-    Levels levels;
-    bool careful;  // whether an lse is NaN or ∞, so that hidden pairs of its row might not come to 0
-};
-
-REGARD_APART void row_levels(const Problem& p, const Spot& s, RowLevels& l) {
-    l = {};
-    if (p.normalize != Normalize::softmax) return;
-    levels_of(p, s, unit_of(p), l.levels);
-    for (int64_t i = 0; i < s.queries; ++i) {
-        if (l.levels.middle[i] == -INFINITE) l.levels.middle[i] = 0;  // a row that sees nothing
-        l.careful = l.careful || l.levels.middle[i] - l.levels.middle[i] != 0;
-    }
-}
-
-// A tile of weights, those of hidden pairs and of lanes without a row exactly 0.
-template <class Scores>
-REGARD_APART void weigh_tile(const Problem& p, Scores& scores, const Spot& s, const RowLevels& l) {
-    QueryBlock& b = scores.block;
-    if (!b.partly && s.queries < BLOCK) {
-        std::fill_n(b.words, s.keys, low_bits(s.queries));
-        b.partly = true;
-    }
-    scores.score(p, s);
-    if (p.normalize == Normalize::sigmoid) return squash(b, s.keys);
-    const real factor = factor_of(p);
-    for (int n = 0; n < BLOCK; n += LANES) {
-        const vf middle = load(l.levels.middle + n), rest = load(l.levels.rest + n);
-        for (int64_t j = 0; j < s.keys; ++j) {
-            real* at = b.score + j * BLOCK + n;
-            store(at, exp2_of((load(at) - middle) * factor - rest));
-        }
-    }
-    if (l.careful && b.partly) hide(b.words, s.keys, 0, b.score);
-}
 
 // What one run of rows of one head adds up to.
 struct Cells {
@@ -182,10 +146,11 @@ static void begin_share(const Problem& p, const Request& want, const Spot& run, 
 
 // A block of rows against all keys that were asked for.
 template <class Scores>
-REGARD_APART void collect_block(const Problem& p, const Request& want, Scores& scores, Folds& f, const Spot& rows, int64_t head,
-                                Share& share) {
+REGARD_APART void collect_block(const Problem& p, const Request& want, Scores& scores, RowSums& r, Folds& f, const Spot& rows,
+                                int64_t head, Share& share) {
     QueryBlock& b = scores.block;
     scores.begin(p, rows);
+    r.begin();
     row_levels(p, rows, f.levels);
     for (int64_t n = 0; n < want.grouping_count; ++n) {
         const Grouping& g = want.groupings[n];
@@ -194,12 +159,18 @@ REGARD_APART void collect_block(const Problem& p, const Request& want, Scores& s
         if (g.pairs) f.folds[n].seen.assign(g.key_classes * BLOCK, 0);
     }
     each_tile(p, b, rows, want.end_key, [&](const Spot& s) {
-        weigh_tile(p, scores, s, f.levels);
+        score_lanes(p, scores, s);
+        if (want.top) keep_best(b, s, want.top, r);
+        if (want.entropy)
+            by_distances(p, want, s, [&](auto how) { weigh_and_measure<how()>(p, want, b, r, s, f.levels); });
+        else
+            weigh_tile(p, b, s, f.levels);
         if (want.received) add_columns(b, s, f.columns.data());
         if (want.visible) add_visible(b, s, share.visible.data());
         if (want.distances) add_diagonals(b, s, share.distances.data() + BLOCK + s.query - s.key + p.keys - 1);
         for (int64_t n = 0; n < want.grouping_count; ++n) add_classes(want.groupings[n], b, s, f.folds[n]);
     });
+    if (want.entropy) write_measures(p, want, r, rows, f.levels.levels);
     for (int64_t n = 0; n < want.grouping_count; ++n) {
         if (want.groupings[n].rows) give_rows(p, want.groupings[n], rows, head, f.folds[n]);
         if (want.groupings[n].query_class) fold_rows(want.groupings[n], rows, f.folds[n], share.cells[n]);
@@ -208,14 +179,14 @@ REGARD_APART void collect_block(const Problem& p, const Request& want, Scores& s
 
 // One run of rows of one head.
 template <class Scores>
-static void collect_run(const Problem& p, const Request& want, Scores& scores, Folds& f, const Spot& run, int64_t head,
-                        Share& share) {
+static void collect_run(const Problem& p, const Request& want, Scores& scores, RowSums& r, Folds& f, const Spot& run,
+                        int64_t head, Share& share) {
     begin_share(p, want, run, share);
     if (want.received) f.columns.assign(p.keys * LANES, 0);
     for (int64_t first = run.query; first < run.query + run.queries; first += BLOCK) {
         Spot rows = run;
         rows.query = first, rows.queries = std::min<int64_t>(run.query + run.queries - first, BLOCK);
-        collect_block(p, want, scores, f, rows, head, share);
+        collect_block(p, want, scores, r, f, rows, head, share);
     }
     for (int64_t j = 0; j < static_cast<int64_t>(share.received.size()); ++j)
         for (int n = 0; n < LANES; ++n) share.received[j] += f.columns[j * LANES + n];
@@ -261,8 +232,9 @@ static void collect(const Problem& p, const Request& want) {
     const int64_t blocks = (want.end_query - want.first_query + BLOCK - 1) / BLOCK;
     List<Share> shares(runs * heads);
     parallel(p.threads, [&](Team& team) {
-        Scratch memory(Scores::numbers(p));
+        Scratch memory(Scores::numbers(p) + RowSums::numbers(want.top));
         Scores scores(p, memory);
+        RowSums r(want.top, memory);
         Folds f;
         f.folds.resize(want.grouping_count);
         team.dynamic(runs * heads, [&](int64_t item) {
@@ -270,7 +242,7 @@ static void collect(const Problem& p, const Request& want) {
             const int64_t first = want.first_query + blocks * run / runs * BLOCK;
             const int64_t end = std::min(want.first_query + blocks * (run + 1) / runs * BLOCK, want.end_query);
             const Spot rows = {head / want.head_count, want.heads[head % want.head_count], first, end - first, want.first_key, 0};
-            collect_run(p, want, scores, f, rows, head, shares[run * heads + head]);
+            collect_run(p, want, scores, r, f, rows, head, shares[run * heads + head]);
         });
         team.even(heads, [&](int64_t head) {
             for (int64_t run = 0; run < runs; ++run) add_share(p, want, shares[run * heads + head], head);

@@ -5,12 +5,30 @@
 
 struct RowSums {
     vf heat[VECTORS], square[VECTORS], distance[VECTORS], local[VECTORS];  // Σ u 2^u, Σ 4^u, Σ 2^u |i − j|, Σ 2^u near
-    real *best, least[BLOCK];  // the greatest scores of each lane, falling, [BLOCK][width]; the last of them
-    word* best_key;
     int64_t width;
+    real *best, least[BLOCK];  // the greatest scores of each lane, falling, [BLOCK][width]; the last of them
+    List<word> best_key;
+
+    RowSums(int64_t top, Scratch& memory) : width(lanes_up(top)), best(memory.take(BLOCK * width)), best_key(BLOCK * width) {}
+    static int64_t numbers(int64_t top) { return BLOCK * lanes_up(top); }
+
+    void begin() {
+        for (int n = 0; n < VECTORS; ++n) heat[n] = square[n] = distance[n] = local[n] = vf{};
+        std::fill_n(least, BLOCK, -INFINITE);
+        std::fill_n(best, BLOCK * width, -INFINITE);
+        std::fill(best_key.begin(), best_key.end(), word{-1});
+    }
 };
 
-REGARD_INLINE vf clamped(vf x) { return x < LEAST ? splat(LEAST) : x; }
+// How the distances of a tile enter: not at all; one by one; or, where all keys are on one side and out of reach, as i − j,
+// whose sum has the sign of that side.
+enum class Distances { none, each, far };
+
+// 1 where all keys of a tile are before its queries and out of reach, −1 where they are after them, else 0.
+REGARD_INLINE real far_side(const Problem& p, const Request& want, const Spot& s) {
+    const int64_t first = s.query + p.first_query(s.batch) - s.key - p.first_key(s.batch);
+    return first - (s.keys - 1) > want.reach ? 1 : -first - (s.queries - 1) > want.reach ? -1 : 0;
+}
 
 // i − j of the lanes for the first line of a tile.
 REGARD_INLINE vf offsets_of(const Problem& p, const Spot& s, int vector) {
@@ -23,6 +41,16 @@ REGARD_INLINE vf offsets_of(const Problem& p, const Spot& s, int vector) {
 struct TileSums {
     vf total{}, heat{}, square{}, distance{}, local{};
 
+    template <Distances HOW>
+    REGARD_INLINE void take(vf u, vf power, vf& offset, real reach) {
+        total += power, heat += u * power, square += power * power;
+        if (HOW == Distances::far) distance += power * offset;
+        if (HOW == Distances::each) {
+            const vf away = magnitude(offset);
+            distance += power * away, local += away <= reach ? power : vf{};
+        }
+        if (HOW != Distances::none) offset -= 1;
+    }
     REGARD_INLINE void add(const TileSums& run) {
         total += run.total, heat += run.heat, square += run.square, distance += run.distance, local += run.local;
     }
@@ -37,29 +65,40 @@ struct TileSums {
     }
 };
 
-template <bool DISTANCES>
-REGARD_APART void absorb(const Problem& p, const Request& want, QueryBlock& b, RowSums& r, const Spot& s, real factor) {
+// A tile's sums over rows; weigh(score, vector) → u.
+template <Distances HOW, class Weigh>
+REGARD_INLINE TileSums sums_of(const Problem& p, const Request& want, const Spot& s, int vector, const Weigh& weigh) {
     const real reach = static_cast<real>(want.reach);
+    vf offset = HOW == Distances::none ? vf{} : offsets_of(p, s, vector);
+    TileSums sums;
+    for (int64_t run = 0; run < s.keys; run += 8) {  // summed run by run: errors don't pile up
+        TileSums part;
+        for (int64_t j = run; j < s.keys && j < run + 8; ++j) weigh(j, [&](vf u, vf power) { part.take<HOW>(u, power, offset, reach); });
+        sums.add(part);
+    }
+    if (HOW == Distances::far) sums.distance *= far_side(p, want, s);
+    return sums;
+}
+
+// work(how): with distances as the tile and the question have them.
+template <class Work>
+REGARD_INLINE void by_distances(const Problem& p, const Request& want, const Spot& s, const Work& work) {
+    if (!want.distance && !want.local) return work(std::integral_constant<Distances, Distances::none>{});
+    if (far_side(p, want, s) != 0) return work(std::integral_constant<Distances, Distances::far>{});
+    work(std::integral_constant<Distances, Distances::each>{});
+}
+
+template <Distances HOW>
+REGARD_APART void absorb(const Problem& p, const Request& want, QueryBlock& b, RowSums& r, const Spot& s, real factor) {
     vf tops[VECTORS];
     top_of(b, s.keys, tops);
     for (int n = 0; n < VECTORS; ++n) {
         const vf top = tops[n];
         const real* score = b.score + n * LANES;
-        vf offset = DISTANCES ? offsets_of(p, s, n) : vf{};
-        TileSums sums;
-        for (int64_t run = 0; run < s.keys; run += 8) {  // summed run by run: errors don't pile up
-            TileSums part;
-            for (int64_t j = run; j < s.keys && j < run + 8; ++j) {
-                const vf u = clamped((load(score + j * BLOCK) - top) * factor), power = exp2_of(u);
-                part.total += power, part.heat += u * power, part.square += power * power;
-                if (DISTANCES) {
-                    const vf away = magnitude(offset);
-                    part.distance += power * away, part.local += away <= reach ? power : vf{};
-                    offset -= 1;
-                }
-            }
-            sums.add(part);
-        }
+        const TileSums sums = sums_of<HOW>(p, want, s, n, [&](int64_t j, const auto& take) {
+            const vf u = clamped((load(score + j * BLOCK) - top) * factor);
+            take(u, exp2_within(u));
+        });
         sums.join(b, r, n, top, factor);
     }
 }
@@ -102,36 +141,41 @@ REGARD_APART void keep_best(const QueryBlock& b, const Spot& s, int64_t top, Row
             if (!bits) continue;
             for (; bits; bits &= bits - 1) {
                 const int64_t j = first + __builtin_ctz(bits);
-                insert(b.score[j * BLOCK + i], s.key + j, r.width, r.best + i * r.width, r.best_key + i * r.width);
+                insert(b.score[j * BLOCK + i], s.key + j, r.width, r.best + i * r.width, r.best_key.data() + i * r.width);
             }
             r.least[i] = r.best[i * r.width + top - 1];
         }
     }
 }
 
-REGARD_APART void write_best(const Request& want, const RowSums& r, int64_t row, int64_t i, real top, real factor, real share) {
+// The weights of the best, 2^((x − middle) · factor − rest) · share.
+REGARD_APART void write_best(const Request& want, const RowSums& r, int64_t row, int64_t i, real middle, real rest, real factor,
+                             real share) {
     real* best = r.best + i * r.width;
-    for (int64_t n = 0; n < r.width; n += LANES) store(best + n, exp2_of((load(best + n) - top) * factor));
+    for (int64_t n = 0; n < r.width; n += LANES) store(best + n, exp2_of((load(best + n) - middle) * factor - rest));
     for (int64_t n = 0; n < want.top; ++n) {
         static_cast<real*>(want.top_weight)[row * want.top + n] = best[n] * share;
         want.top_key[row * want.top + n] = r.best_key[i * r.width + n];
     }
 }
 
+REGARD_INLINE void give(void* to, int64_t row, double number) {
+    if (to) static_cast<real*>(to)[row] = static_cast<real>(number);
+}
+
+constexpr double LN2 = 0.69314718055994530942;
+
 REGARD_APART void write_measures(const Problem& p, const Request& want, const QueryBlock& b, const RowSums& r, const Spot& s) {
-    const auto give = [](void* to, int64_t row, double number) {
-        if (to) static_cast<real*>(to)[row] = static_cast<real>(number);
-    };
     for (int64_t i = 0; i < s.queries; ++i) {
         const int64_t row = (s.batch * p.heads + s.head) * p.queries + s.query + i, n = i / LANES, lane = i % LANES;
         const double total = write_lse(p, b, s, i);
         const bool none = total == 0 || std::isinf(total);  // no key, or a sink that leaves nothing to any
         const double share = none ? 0 : 1 / total, log_total = none ? 0 : std::log(total);
-        give(want.entropy, row, (b.total[n][lane] * log_total - r.heat[n][lane] * 0.69314718055994530942) * share);
+        give(want.entropy, row, (b.total[n][lane] * log_total - r.heat[n][lane] * LN2) * share);
         give(want.square, row, r.square[n][lane] * share * share);
         give(want.distance, row, r.distance[n][lane] * share);
         give(want.local, row, r.local[n][lane] * share);
-        if (want.top) write_best(want, r, row, i, b.top[n][lane], factor_of(p), static_cast<real>(share));
+        if (want.top) write_best(want, r, row, i, b.top[n][lane], 0, factor_of(p), static_cast<real>(share));
     }
 }
 
@@ -140,30 +184,22 @@ REGARD_APART void measure_rows(const Problem& p, const Request& want, Scores& sc
     const real factor = factor_of(p);
     QueryBlock& b = scores.block;
     scores.begin(p, rows);
-    for (int n = 0; n < VECTORS; ++n) r.heat[n] = r.square[n] = r.distance[n] = r.local[n] = vf{};
-    std::fill_n(r.least, BLOCK, -INFINITE);
-    std::fill_n(r.best, BLOCK * r.width, -INFINITE);
-    std::fill_n(r.best_key, BLOCK * r.width, word{-1});
+    r.begin();
     each_tile(p, b, rows, p.keys, [&](const Spot& s) {
         scores.score(p, s);
         if (want.top) keep_best(b, s, want.top, r);
-        if (want.distance || want.local)
-            absorb<true>(p, want, b, r, s, factor);
-        else
-            absorb<false>(p, want, b, r, s, factor);
+        by_distances(p, want, s, [&](auto how) { absorb<how()>(p, want, b, r, s, factor); });
     });
     write_measures(p, want, b, r, rows);
 }
 
 template <class Scores>
 static void measure(const Problem& p, const Request& want) {
-    const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, width = lanes_up(want.top);
+    const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK;
     parallel(p.threads, [&](Team& team) {
-        Scratch memory(Scores::numbers(p) + BLOCK * width);
+        Scratch memory(Scores::numbers(p) + RowSums::numbers(want.top));
         Scores scores(p, memory);
-        List<word> keys(BLOCK * width);
-        RowSums r;
-        r.best = memory.take(BLOCK * width), r.best_key = keys.data(), r.width = width;
+        RowSums r(want.top, memory);
         team.dynamic(p.batch * p.heads * blocks, [&](int64_t item) {
             const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
             measure_rows(p, want, scores, r, {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0});

@@ -21,7 +21,7 @@ struct Grouping {
 
 struct Request {
     Pass pass;
-    // Pass::rows; lse and rest are the problem's own.
+    // Pass::rows, whose lse and rest are results; Pass::sums, whose are given, takes them where entropy is asked for.
     void* entropy;   // Σ_j P_ij (lse_i − s_ij)
     void* square;    // Σ_j P_ij²
     void* distance;  // Σ_j P_ij |i − j|
@@ -37,9 +37,10 @@ struct Request {
     void* distances;   // [·, queries + keys − 1]: Σ of P_ij by j − i, from −(queries − 1) up, in local positions
     const Grouping* groupings;
     int64_t grouping_count;
-    // Pass::weights: `chosen` rows, ascending. Pass::entries: `chosen` pairs (i, j).
+    // Pass::weights: `chosen` rows, ascending. Pass::entries: `chosen` pairs (i, j), of weight 0 where j is −1, of every
+    // batch entry, `chosen_step` numbers from one to the next, 0 where they share the pairs.
     const int64_t* chosen;
-    int64_t chosen_count;
+    int64_t chosen_count, chosen_step;
     void* weights;  // [·, chosen, keys], zeros to begin with; [·, chosen]
 };
 

@@ -50,17 +50,18 @@ struct Power {
     vf whole, small;  // 2^n and r · q(r)
 };
 
-REGARD_INLINE Power power_of_two(vf x) {
+REGARD_INLINE vf clamped(vf x) { return greater(splat(LEAST), x); }
+
+// Of a clamped x.
+REGARD_INLINE Power power_within(vf x) {
     // 1.5 · 2^23 or 2^52 rounds what is added to it; the rest is the exponent of 1.
     constexpr real magic = SINGLE ? real(12582912 + 127) : real(6755399441055744 + 1023);
-    const vf least = splat(LEAST);
     constexpr double series[] = {1.36914888539041241e-12, 2.56784359934881958e-11, 4.44553827187081007e-10, 7.05491162080112088e-09,
                                  1.01780860092396960e-07, 1.32154867901443053e-06, 1.52527338040598377e-05, 1.54035303933816061e-04,
                                  1.33335581464284411e-03, 9.61812910762847688e-03, 5.55041086648215762e-02, 2.40226506959100694e-01,
                                  6.93147180559945286e-01};
     constexpr float minimax[] = {1.5353361960e-04f, 1.3398875017e-03f, 9.6184369177e-03f,
                                  5.5503323674e-02f, 2.4022647738e-01f, 6.9314718246e-01f};
-    x = greater(least, x);
     const vf rounded = x + magic, rest = x - (rounded - magic);
     vf q = splat(SINGLE ? real(minimax[0]) : real(series[0]));
     if constexpr (SINGLE) {
@@ -74,11 +75,14 @@ REGARD_INLINE Power power_of_two(vf x) {
     return {reinterpret_cast<const vf&>(bits), q * rest};
 }
 
+REGARD_INLINE Power power_of_two(vf x) { return power_within(clamped(x)); }
+
 // 2^x for x ≤ 0, to 1.5 ulp: exactly 1 at 0; exactly 0 from −127 (double: −1023) down; NaN stays NaN.
-REGARD_INLINE vf exp2_of(vf x) {
-    const Power p = power_of_two(x);
+REGARD_INLINE vf exp2_within(vf x) {
+    const Power p = power_within(x);
     return (p.small + 1) * p.whole;
 }
+REGARD_INLINE vf exp2_of(vf x) { return exp2_within(clamped(x)); }
 
 // The same for weights that are rounded to bfloat16: a polynomial of degree 5, to 2 ulp, x never NaN where that matters.
 REGARD_INLINE vf short_exp2_of(vf x) {

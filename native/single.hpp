@@ -18,7 +18,8 @@ static void weigh_rows(const Problem& p, const Request& want, Scores& scores, Sp
     RowLevels levels;
     row_levels(p, rows, levels);
     each_tile(p, b, rows, p.keys, [&](const Spot& s) {
-        weigh_tile(p, scores, s, levels);
+        score_lanes(p, scores, s);
+        weigh_tile(p, b, s, levels);
         for (int64_t n = begin; n < end; ++n)
             for (int64_t j = 0; j < s.keys; ++j)
                 weights[n * p.keys + s.key + j] = b.score[j * BLOCK + want.chosen[n] - rows.query];
@@ -57,8 +58,7 @@ REGARD_APART real product_of(const Problem& p, const Spot& s, real* room) {
     const int64_t whole = query.column == 1 && key.column == 1 ? p.dim / LANES * LANES : 0;
     vf lanes{};
     for (int64_t c = 0; c < whole; c += LANES) lanes += load(query.data + c) * load(key.data + c);
-    real sum = 0;
-    for (int n = 0; n < LANES; ++n) sum += lanes[n];
+    real sum = across<LANES / 2>(lanes, [](vf a, vf b) { return a + b; })[0];
     for (int64_t c = whole; c < p.dim; ++c) sum = fused(query.data[c * query.column], key.data[c * key.column], sum);
     return sum;
 }
@@ -91,9 +91,10 @@ static void pick(const Problem& p, const Request& want) {
         Scratch memory(2 * p.dim);
         real* room = memory.take(2 * p.dim);
         team.even(p.batch * p.heads * want.chosen_count, [&](int64_t n) {
-            const int64_t head = n / want.chosen_count, *pair = want.chosen + 2 * (n % want.chosen_count);
-            const Spot s = {head / p.heads, head % p.heads, pair[0], 1, pair[1], 1};
-            static_cast<real*>(want.weights)[n] = static_cast<real>(weight_of(p, s, room));
+            const int64_t head = n / want.chosen_count, batch = head / p.heads;
+            const int64_t* pair = want.chosen + batch * want.chosen_step + 2 * (n % want.chosen_count);
+            const Spot s = {batch, head % p.heads, pair[0], 1, pair[1], 1};
+            static_cast<real*>(want.weights)[n] = pair[1] < 0 ? 0 : static_cast<real>(weight_of(p, s, room));
         });
         return true;
     });

@@ -1,5 +1,6 @@
 // What can be said of the weights P_ij = exp(s_ij − lse_i) without keeping them: one tile of scores at a time.
 #include "measure.hpp"
+#include "weights.hpp"
 #include "collect.hpp"
 #include "single.hpp"
 

@@ -1,5 +1,7 @@
 // What the kernels say of the weights without keeping them, beside sums of the weights themselves.
 #pragma once
+#include <limits>
+
 #include "../isa.hpp"
 #include "equation.hpp"
 
@@ -31,6 +33,16 @@ class Asked {
         sums.groupings = &grouping_, sums.grouping_count = 1;
     }
     Asked(const Asked&) = delete;
+
+    // What rows say, in the pass of the sums; what was found of it before is forgotten.
+    regard::Request at_once() {
+        for (const char* name : {"entropy", "square", "distance", "local", "top"})
+            std::fill(reals_[name].begin(), reals_[name].end(), std::numeric_limits<T>::quiet_NaN());
+        regard::Request both = rows;
+        both.pass = regard::Pass::sums, both.heads = sums.heads, both.head_count = sums.head_count;
+        both.end_query = sums.end_query, both.end_key = sums.end_key;
+        return both;
+    }
 
     Answer answer() const {
         Answer found;
@@ -80,13 +92,11 @@ Answer statistics_of(const Problem& p, const Equation& equation, const Asked<T>&
     return to;
 }
 
-// What is wrong with a kernel's statistics; empty where nothing is.
+// What is wrong with these answers; empty where nothing is.
 template <class T>
-std::string statistics_fault(const regard::Kernels& kernels, const Problem& p, double rounding) {
-    Asked<T> asked(p);
-    if (!kernels.statistics(p, asked.rows) || !kernels.statistics(p, asked.sums)) return "the statistics gave up";
+std::string difference(const Problem& p, const Asked<T>& asked, const Answer& right, double rounding) {
     const Answer found = asked.answer();
-    for (const auto& [name, want] : statistics_of(p, Equation(p), asked))
+    for (const auto& [name, want] : right)
         for (size_t n = 0; n < want.size(); ++n) {
             const double most = name == "distance" ? double(p.queries + p.keys) : double(p.queries);
             if (std::fabs(found.at(name)[n] - want[n]) <= 400 * rounding * most) continue;
@@ -95,6 +105,19 @@ std::string statistics_fault(const regard::Kernels& kernels, const Problem& p, d
             return text;
         }
     return "";
+}
+
+// What is wrong with a kernel's statistics, rows before sums and both at once; empty where nothing is.
+template <class T>
+std::string statistics_fault(const regard::Kernels& kernels, const Problem& p, double rounding) {
+    Asked<T> asked(p);
+    const Answer right = statistics_of(p, Equation(p), asked);
+    if (!kernels.statistics(p, asked.rows) || !kernels.statistics(p, asked.sums)) return "the statistics gave up";
+    const std::string apart = difference(p, asked, right, rounding);
+    if (!apart.empty()) return apart;
+    if (!kernels.statistics(p, asked.at_once())) return "the statistics at once gave up";
+    const std::string together = difference(p, asked, right, rounding);
+    return together.empty() ? "" : "at once, " + together;
 }
 
 }  // namespace driver

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import field
+from dataclasses import field, replace
 
+import torch
 from torch import Tensor
 
 from regard.errors import InputError
@@ -11,7 +12,7 @@ from regard.terms import bias as biases
 from regard.terms import normalize as normalizers
 from regard.terms import score as scores
 from regard.terms.pattern import Pattern
-from regard.terms.tree import Term, term
+from regard.terms.tree import Term, picked, term
 
 __all__ = ["Rule", "as_rule"]
 
@@ -49,6 +50,17 @@ class Rule(Term):
     def positional(self) -> bool:
         """Whether the result depends on where queries and keys stand."""
         return self.pattern is not None or self.bias is not None
+
+    def of_heads(self, heads: int, which: slice | list[int], device: torch.device) -> Rule:
+        """The rule for some of its query heads.
+
+        Args:
+            heads: how many there are in all, by which a bias without numbers of its own has its slopes.
+            which: of them.
+            device: where such numbers go.
+        """
+        bias = None if self.bias is None else self.bias.for_heads(heads, device)
+        return replace(self, bias=bias).map(lambda leaf, roles: picked(leaf, roles, "head", which))
 
     def __repr__(self) -> str:
         bias = "" if self.bias is None else f" + {self.bias!r}"

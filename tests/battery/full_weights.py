@@ -10,8 +10,8 @@ from torch import Tensor
 
 import regard as rg
 from regard.engines import native
-from regard.engines.native import grouping, statistics
-from regard.engines.native.statistics import RowStatistics
+from regard.engines.native import grouping, single, statistics
+from regard.engines.native.levels import RowStatistics
 from regard.problem import Problem, pose
 from regard.terms.normalize import Softmax
 
@@ -36,14 +36,21 @@ def measured(problem: Problem) -> RowStatistics:
     return statistics.measure(problem, top=min(TOP, problem.keys), distance=True, within=WITHIN)
 
 
+def of_rows(rows: RowStatistics) -> dict[str, Tensor]:
+    numbers = {name: getattr(rows, name) for name in ("entropy", "square", "distance", "local")}
+    return numbers | {"top": rows.top_weights, "top keys": rows.top_keys}
+
+
 def found(problem: Problem) -> dict[str, Tensor]:
     """Every statistic by name, as the kernels find it."""
     result: dict[str, Tensor] = {}
     rows = None
     if isinstance(problem.rule.normalize, Softmax):
         rows = measured(problem)
-        result = {name: getattr(rows, name) for name in ("entropy", "square", "distance", "local")}
-        result |= {"lse": rows.lse + rows.rest, "top": rows.top_weights, "top keys": rows.top_keys}
+        result = of_rows(rows) | {"lse": rows.lse + rows.rest}
+        known, sums = statistics.survey(problem, rows, top=min(TOP, problem.keys), within=WITHIN)
+        result |= {f"at once {name}": numbers for name, numbers in of_rows(known).items()}
+        result |= {f"at once {name}": getattr(sums, name) for name in ("received", "visible", "distances")}
     kinds = kinds_of(problem.queries), kinds_of(problem.keys)
     spans = (problem.queries // 5, problem.queries), (1, max(1, problem.keys - 1))
     groups = [grouping.share(kinds[1] == 1), grouping.segments(*kinds), grouping.pooled(problem, *spans, SIZE)]
@@ -54,8 +61,8 @@ def found(problem: Problem) -> dict[str, Tensor]:
     for name, group in zip(("segments", "pooled"), sums.groups[1:], strict=True):
         result |= {f"{name} {what}": getattr(group, what) for what in ("sum", "greatest", "pairs", "mean")}
     del result["segments greatest"]
-    result["rows"] = statistics.rows(problem, chosen_rows(problem.queries))
-    result["entries"] = statistics.entries(problem, chosen_pairs(problem.queries, problem.keys), rows)
+    result["rows"] = single.rows(problem, chosen_rows(problem.queries))
+    result["entries"] = single.entries(problem, chosen_pairs(problem.queries, problem.keys), rows)
     return result
 
 
@@ -72,6 +79,8 @@ def expected(problem: Problem, steps: rg.Steps) -> dict[str, Tensor]:
     )
     result |= {"received": weights.sum(2), "visible": visible.sum(2)}
     result["distances"] = torch.stack([weights.diagonal(d, 2, 3).sum(-1) for d in range(1 - queries, keys)], -1)
+    if isinstance(problem.rule.normalize, Softmax):
+        result |= {f"at once {name}": numbers for name, numbers in result.items() if name != "lse"}
     bins = int(apart.abs().max()).bit_length() + 1
     edges = [0, *(1 << n for n in range(bins))]
     for name, side in (("before", apart <= 0), ("after", apart > 0)):

@@ -14,8 +14,8 @@ from test_native import ISAS, LONG, passes_under
 
 import regard as rg
 from regard.engines import native
-from regard.engines.native import grouping, statistics
-from regard.engines.native.statistics import RowStatistics
+from regard.engines.native import grouping, single, statistics
+from regard.engines.native.levels import RowStatistics
 from regard.problem import Problem
 from regard.terms.normalize import Softmax
 from test_memory import MEGABYTE, linux, peak
@@ -177,9 +177,9 @@ def test_poison_goes_where_it_is_seen_and_nowhere_else(poison, where):
         assert torch.equal(statistic.isnan(), sick.any(-1))
     assert torch.equal(sums.received.isnan(), sick.any(2))
     assert torch.equal(sums.groups[0].rows[..., 0].isnan(), sick[..., :40].any(-1))
-    assert torch.equal(statistics.rows(problem, range(67)).isnan(), sick)
+    assert torch.equal(single.rows(problem, range(67)).isnan(), sick)
     assert torch.equal(
-        statistics.entries(problem, torch.tensor([[37, 41], [37, 40], [36, 41]]), rows).isnan(),
+        single.entries(problem, torch.tensor([[37, 41], [37, 40], [36, 41]]), rows).isnan(),
         sick[:, :, [37, 37, 36], [41, 40, 41]],
     )
 
@@ -200,13 +200,25 @@ def test_the_same_bits_for_any_threads_and_any_other_heads():
         assert torch.equal(one[1:, 2:4], results[-1][name]), name
 
 
+def test_each_batch_entry_has_its_own_pairs_and_key_minus_one_weighs_nothing():
+    query, key = inputs_of(13, 17)
+    pairs = torch.tensor([[[12, 3], [7, -1], [0, 4]], [[2, 5], [12, 16], [9, 1]]])
+    found = single.entries(scored(query, key, rg.causal()), pairs)
+    weights = rg.weights(query, key, rg.causal())
+    for entry, own in enumerate(pairs):
+        right = weights[entry][:, own[:, 0], own[:, 1]] * (own[:, 1] >= 0)
+        torch.testing.assert_close(found[entry], right)
+    with pytest.raises(rg.InputError, match="pairs are of 3 batch entries, of which there are 2"):
+        single.entries(scored(query, key, rg.causal()), pairs[:1].expand(3, -1, -1))
+
+
 @pytest.mark.parametrize(
     "ask, said",
     [
         (lambda p: statistics.measure(p, within=-1), "within must be a distance"),
-        (lambda p: statistics.rows(p, [13]), "rows must be 0…12, got 13…13"),
-        (lambda p: statistics.entries(p, torch.tensor([[0, 17]])), "keys must be 0…16, got 17…17"),
-        (lambda p: statistics.entries(p, torch.tensor([0, 1])), r"\[pairs, 2\]"),
+        (lambda p: single.rows(p, [13]), "rows must be 0…12, got 13…13"),
+        (lambda p: single.entries(p, torch.tensor([[0, 17]])), "keys must be -1…16, got 17…17"),
+        (lambda p: single.entries(p, torch.tensor([0, 1])), r"\[pairs, 2\]"),
         (lambda p: statistics.collect(p, heads=[6]), "heads must be 0…5"),
         (lambda p: statistics.collect(p, rows=(3, 14)), "rows must be a span within 0…13, got 3…14"),
         (lambda p: statistics.collect(p, groups=[grouping.share(torch.ones(16))]), r"classes of keys must be \[17\]"),
@@ -230,14 +242,14 @@ def test_every_instruction_set(isa):
 
 MANY = """
 from regard.problem import pose
-from regard.engines.native import grouping, statistics
+from regard.engines.native import grouping, single, statistics
 def run(n):
     query, key = torch.randn(2, 1, n, 16)
     problem = pose(query, key, key, rg.causal())
     rows = statistics.measure(problem, top=8, distance=True, within=64)
     groups = [grouping.share(torch.arange(n) < 4), grouping.pooled(problem, (0, n), (0, n), n // 64)]
     statistics.collect(problem, rows, received=True, distances=True, groups=groups)
-    statistics.rows(problem, [n // 3])
+    single.rows(problem, [n // 3])
 def warm(): run(257)
 def work(): run(16384)
 """

@@ -113,6 +113,31 @@ def test_an_interrupt_keeps_what_there_is(
     assert "interrupted after 1 of 3 seeds" in (tmp_path / "RESULTS.md").read_text()
 
 
+def test_a_lesser_run_does_not_replace_a_full_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a quick one, which is refused before it begins, nor one that was interrupted."""
+    stops = False
+
+    def learn(work: Work, seed: int) -> None:
+        work.add("numbers", "ours", ATTENTION, seed, [float(seed)])
+        if stops:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("regard.recipes.command.RECIPES", (made(learn),))
+    words = ["recipe", "made", "--save", str(tmp_path)]
+    assert cli.main([*words, "--quick"]) == 0
+    assert cli.main(words) == 0  # a full one replaces a quick one
+    full = (tmp_path / "made.json").read_text()
+    capsys.readouterr()
+    assert cli.main([*words, "--quick"]) == 2
+    assert "a full run, which a quick one would replace; name another directory" in capsys.readouterr().err
+    stops = True
+    assert cli.main(words) == 130
+    assert "keeps the whole run that it has of made" in " ".join(capsys.readouterr().out.split())
+    assert (tmp_path / "made.json").read_text() == full
+
+
 def test_data_that_is_missing_later_keeps_what_there_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

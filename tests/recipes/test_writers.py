@@ -72,7 +72,7 @@ def test_no_name_is_on_both_sides() -> None:
     names = there(data.spellings)
     held = transliterate.split(names)
     assert len(names) == len({one.arabic for one in names}) == 22979 and 0.03 < sum(held) / len(held) < 0.07
-    assert kept_apart((one.arabic.removeprefix(transliterate.ARTICLE).strip() for one in names), held)
+    assert kept_apart((one.arabic.removeprefix(transliterate.ARTICLE).replace(" ", "") for one in names), held)
     assert next(one for one in names if one.arabic == "محمد").latin[0] == "Mohamed"
 
 

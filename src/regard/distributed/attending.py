@@ -123,7 +123,9 @@ def _by_heads(call: Call) -> Tensor:
     own = ulysses.met(peers, *shard.tensors[:3], *call.rule.leaves())
     query = ulysses.turned(own[0], peers, call.queries)
     key, value = (ulysses.turned(t, peers, shard.keys) for t in own[1:3])
-    rule = ulysses.of_heads(call.rule.with_leaves(own[3:]), shard.query.shape[-3], peers.rank, peers.size, query.device)
+    heads = shard.query.shape[-3]
+    which = slice(peers.rank * heads // peers.size, (peers.rank + 1) * heads // peers.size)
+    rule = call.rule.with_leaves(own[3:]).of_heads(heads, which, query.device)
     problem = pose(query, key, value, rule, query_start=call.asked.query_start, seed=shard.seed)
     out = problem.shaped(solve(problem, call.asked.setup.engine).out)
     found = ulysses.back(out, peers, call.queries)

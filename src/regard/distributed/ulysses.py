@@ -6,7 +6,6 @@ Source: Jacobs et al. 2023, "DeepSpeed Ulysses".
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from regard.problem import Problem
 from regard.rule import Rule
 from regard.terms.tree import Role, aligned
 
-__all__ = ["back", "met", "of_heads", "turned", "unfit"]
+__all__ = ["back", "met", "turned", "unfit"]
 
 
 def unfit(shard: Shard, frames: Sequence[Problem]) -> str | None:
@@ -49,20 +48,6 @@ def _pattern_roles(rule: Rule) -> list[tuple[Role, ...]]:
             )) or leaf  # type: ignore[func-returns-value]
         )  # fmt: skip
     return found
-
-
-def of_heads(rule: Rule, heads: int, rank: int, ranks: int, device: torch.device) -> Rule:
-    """The rule for the heads of one rank."""
-    bias = None if rule.bias is None else rule.bias.for_heads(heads, device)
-    own = heads // ranks
-
-    def cut(leaf: Tensor, roles: tuple[Role, ...]) -> Tensor:
-        for axis, role in enumerate(aligned(roles, leaf.ndim)):
-            if role == "head" and leaf.shape[axis] > 1:
-                leaf = leaf.narrow(axis, rank * own, own)
-        return leaf
-
-    return replace(rule, bias=bias).map(cut)
 
 
 def met(peers: Peers, *tensors: Tensor) -> tuple[Tensor, ...]:

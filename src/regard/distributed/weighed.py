@@ -10,7 +10,7 @@ from torch.nn.functional import pad
 
 from regard.distributed.levels import Levels
 from regard.engines.native import grouping, refusal, statistics
-from regard.engines.native.statistics import RowStatistics
+from regard.engines.native.levels import RowStatistics
 from regard.engines.ring import Exchange, Held, Home, Round, Run
 from regard.looking import heads, passes
 from regard.problem import Problem

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from regard.attention import attend, weights
+from regard.attention import attend, partial, weights
 from regard.errors import InputError
 from regard.huggingface.library import capturing
 from regard.huggingface.masks import Mask
@@ -50,7 +50,10 @@ REFUSED = {
 
 
 class Call(NamedTuple):
-    """What one attention layer asks for: tensors `[batch, heads, tokens, dim]`, the rule, and where they stand."""
+    """What one attention layer asks for: tensors `[batch, heads, tokens, dim]`, the rule, and where they stand.
+
+    lse: of every row over real keys, `[batch, heads, queries]`; known to watchers, who are told of what is computed.
+    """
 
     module: nn.Module
     query: Tensor
@@ -60,6 +63,7 @@ class Call(NamedTuple):
     query_start: int
     key_start: int
     dropout: float
+    lse: Tensor | None = None
 
 
 _watcher: ContextVar[Callable[[Call], None] | None] = ContextVar("watcher", default=None)
@@ -67,7 +71,7 @@ _watcher: ContextVar[Callable[[Call], None] | None] = ContextVar("watcher", defa
 
 @contextmanager
 def watching(watcher: Callable[[Call], None]) -> Iterator[None]:
-    """While this is open, `watcher` is told of every call in this thread, before it is computed; after outer ones."""
+    """While this is open, `watcher` is told of every call in this thread, when it is computed; after outer ones."""
     outer = _watcher.get()
 
     def told(call: Call) -> None:
@@ -152,10 +156,13 @@ def attention(
     change, watcher = _change.get(), _watcher.get()
     if change is not None:
         call = call._replace(rule=change(call))
-    if watcher is not None:
-        watcher(call)
     start, first = call.query_start, call.key_start
-    out = attend(query, key, value, call.rule, query_start=start, key_start=first, dropout=call.dropout)
+    if watcher is None:
+        out = attend(query, key, value, call.rule, query_start=start, key_start=first, dropout=call.dropout)
+    else:
+        part = partial(query, key, value, call.rule, query_start=start, key_start=first, dropout=call.dropout)
+        watcher(call._replace(lse=part.lse.detach()))
+        out = part.out
     scaler = _scaler.get()
     factor = None if scaler is None else scaler(call)
     if factor is not None:

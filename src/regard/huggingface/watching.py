@@ -21,7 +21,6 @@ from regard.looking.layers import Layer, Run, Where
 from regard.looking.measured import Posed, measure
 from regard.problem import pose
 from regard.rule import Rule
-from regard.terms.tree import Role, aligned
 
 __all__ = ["watch"]
 
@@ -159,7 +158,7 @@ class _Watcher:
         stack.fresh = True
 
     def told(self, call: Call) -> None:
-        """A layer is about to be computed."""
+        """A layer has been computed."""
         module = self.order.stack(call)
         if module is None or recomputed():
             return  # another model's; or a layer that is computed again for its gradient
@@ -206,14 +205,15 @@ class _Watcher:
 
 def _posed(call: Call, heads: list[int] | None, tokens: Tensor | None, alike: bool) -> Posed:
     """What a layer asked for, cut to some heads, with the tokens so far."""
-    query, key, rule = call.query.detach(), call.key.detach(), call.rule
+    query, key, rule, lse = call.query.detach(), call.key.detach(), call.rule, call.lse
     if heads is not None:
         group = query.shape[1] // key.shape[1]
+        rule = rule.of_heads(query.shape[1], heads, query.device)
         query, key = query[:, heads], key[:, [head // group for head in heads]]
-        rule = rule.map(lambda leaf, roles: _of_heads(leaf, roles, heads))
+        lse = None if lse is None else lse[:, heads]
     if tokens is not None:
         tokens = _up_to(tokens, call.key_start + key.shape[2])
-    return Posed(query, key, rule, call.query_start, call.key_start, tokens, alike)
+    return Posed(query, key, rule, call.query_start, call.key_start, tokens, alike, lse)
 
 
 def _held(posed: Posed) -> Posed:
@@ -222,13 +222,6 @@ def _held(posed: Posed) -> Posed:
     problem = pose(posed.query, posed.key, posed.key, posed.rule, query_start=start, key_start=first)
     rule: Rule = posed.rule.map(lambda leaf, roles: leaf.clone() if leaf.is_inference() else leaf.detach())
     return Posed(problem.query.clone(), problem.key.clone(), rule, start, first, posed.tokens, posed.alike)
-
-
-def _of_heads(leaf: Tensor, roles: tuple[Role, ...], heads: list[int]) -> Tensor:
-    for axis, role in enumerate(aligned(roles, leaf.ndim)):
-        if role == "head" and leaf.shape[axis] > 1:
-            leaf = leaf.index_select(axis, torch.tensor(heads, device=leaf.device))
-    return leaf
 
 
 def _up_to(tokens: Tensor, length: int) -> Tensor:

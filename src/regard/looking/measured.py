@@ -31,6 +31,7 @@ class Posed:
         key_start: absolute position of the first key.
         tokens: of all positions up to the last key, `[batch, key_start + keys]`, where they are known.
         alike: whether queries and keys are of one sequence.
+        lse: of every row, without a sink, `[batch, heads, queries]`, where the forward pass has left it.
     """
 
     query: Tensor
@@ -40,6 +41,7 @@ class Posed:
     key_start: int
     tokens: Tensor | None
     alike: bool
+    lse: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Measured:
 
 
 def measure(call: Posed, top: int = 8, within: int = 8) -> Measured:
-    """All statistics of the weights of one call: a pass over rows, one over columns, and single weights; O(N) memory.
+    """All statistics of the weights of one call: a pass or two over its scores, and single weights; O(N) memory.
 
     Args:
         call: tensors and rule.
@@ -146,9 +148,8 @@ def measure(call: Posed, top: int = 8, within: int = 8) -> Measured:
     start, first = call.query_start, call.key_start
     problem = pose(call.query, call.key, call.key, call.rule, query_start=start, key_start=first)
     kernels = by_kernels(problem, None, differentiable=False)
-    rows = passes.rows(problem, kernels, max(1, min(top, problem.keys)), within)
+    rows, sums = passes.both(problem, kernels, call.lse, max(1, min(top, problem.keys)), within)
     short = (0, top - rows.top.keys.shape[-1])
-    sums = passes.sums(problem, kernels, rows, over_rows=True)
     assert sums.received is not None
     assert sums.visible is not None
     assert sums.before is not None

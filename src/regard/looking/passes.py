@@ -1,6 +1,7 @@
 """The two passes over the scores that give every statistic: by the kernels where they can, else tile by tile.
 
-`rows` is what each row of weights says by itself; `sums` adds weights up over rows. Both take O(N) memory.
+`rows` is what each row of weights says by itself; `sums` adds weights up over rows; `both` needs one pass where lse is
+known. They take O(N) memory.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from regard.engines.native import statistics
-from regard.engines.native.alone import alone
+from regard.engines.native import single, statistics
 from regard.engines.native.grouping import Grouped, Grouping
-from regard.engines.native.statistics import MOST_TOP, RowStatistics
+from regard.engines.native.levels import RowStatistics
+from regard.engines.native.statistics import MOST_TOP
 from regard.looking import columns
 from regard.looking.columns import HALF, Seen, added_up
 from regard.looking.results import Top
 from regard.problem import Problem
 from regard.terms.normalize import NOTHING, Softmax, visible_share
 
-__all__ = ["Rows", "Sums", "given", "rows", "sums"]
+__all__ = ["Rows", "Sums", "both", "given", "rows", "sums"]
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,27 @@ def sums(
         rows=spans[0],
         columns=spans[1],
     )
-    if found.distances is None:
-        return Sums(None, None, None, None, found.groups)
-    return Sums(found.received, found.visible, *statistics.profile(problem, found.distances), found.groups)
+    return _profiled(problem, found)
+
+
+def both(problem: Problem, kernels: bool, lse: Tensor | None, top: int, within: int) -> tuple[Rows, Sums]:
+    """All that rows say and what is summed over them.
+
+    Args:
+        problem: whose weights.
+        kernels: as in `rows`.
+        lse: of every row, `[batch, heads, queries]`, where the forward pass has found it: then the kernels need one
+            pass. Not where there is a sink, whose share is taken from what rows say without it.
+        top: as in `rows`.
+        within: as in `rows`.
+    """
+    one_pass = kernels and isinstance(problem.rule.normalize, Softmax) and problem.sink is None and top <= MOST_TOP
+    if lse is None or not one_pass:
+        measured = rows(problem, kernels, top, within)
+        return measured, sums(problem, kernels, measured, over_rows=True)
+    lse = lse.to(problem.accumulate).contiguous()
+    found, summed = statistics.survey(problem, RowStatistics(lse, torch.zeros_like(lse)), top=top, within=within)
+    return _sunk(problem, found), _profiled(problem, summed)
 
 
 def given(problem: Problem, kernels: bool, measured: Rows | None, keys: Tensor) -> Tensor:
@@ -133,17 +152,16 @@ def given(problem: Problem, kernels: bool, measured: Rows | None, keys: Tensor) 
     """
     if not kernels:
         return added_up(problem, [columns.given(problem, keys)])[0][0]
-    result = torch.zeros(problem.batch, problem.heads, problem.queries, keys.shape[-1], dtype=problem.accumulate)
+    rows = torch.arange(problem.queries)[:, None].expand_as(keys)
     levels = None if measured is None else measured.levels
-    for entry, own in enumerate(keys):
-        row, at = (own >= 0).nonzero(as_tuple=True)
-        pairs = torch.stack((row, own[row, at]), -1)
-        if len(keys) == 1:
-            result[:, :, row, at] = statistics.entries(problem, pairs, levels)
-        else:
-            one, own_levels = alone(problem, levels, entry)
-            result[entry][:, row, at] = statistics.entries(one, pairs, own_levels)[0]
-    return result
+    found = single.entries(problem, torch.stack((rows, keys), -1).flatten(1, 2), levels)
+    return found.reshape(*found.shape[:2], *keys.shape[1:])
+
+
+def _profiled(problem: Problem, found: statistics.Sums) -> Sums:
+    if found.distances is None:
+        return Sums(None, None, None, None, found.groups)
+    return Sums(found.received, found.visible, *statistics.profile(problem, found.distances), found.groups)
 
 
 def _sunk(problem: Problem, found: RowStatistics) -> Rows:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from regard.engines.native import grouping, statistics
+from regard.engines.native import grouping, single
 from regard.engines.native.grouping import Grouping
 from regard.errors import InputError
 from regard.looking import asking, heads, passes
@@ -217,7 +217,7 @@ class Look:
         problem = self._problem
         index = asking.indices("rows", indices, problem.queries)
         if self._source.kernels:
-            return problem.shaped(statistics.rows(problem, index.tolist()))
+            return problem.shaped(single.rows(problem, index.tolist()))
         with torch.set_grad_enabled(self._source.differentiable):
             # In the leading dimensions of this problem, which need not be those of the tensors: `look_alone`.
             found = self._source.weights(index).reshape(problem.batch, problem.heads, len(index), problem.keys)

@@ -24,7 +24,7 @@ from regard.recipes import (
     translate,
     transliterate,
 )
-from regard.recipes.document import as_json, results
+from regard.recipes.document import as_json, kept, results
 from regard.recipes.recipe import Recipe
 from regard.recipes.run import Found, Wish, cook
 from regard.recipes.text import WIDTH, page
@@ -100,10 +100,18 @@ def run(asked: argparse.Namespace, show: Show, note: Callable[[str], None]) -> i
 
 def _told(recipe: Recipe, wish: Wish, folder: Path | None, show: Show, note: Callable[[str], None]) -> int:
     """Run one recipe, print it, keep it; returns the exit code, or raises what ended it."""
+    before = None if folder is None else kept(folder, recipe.name)
+    if wish.quick and before is not None and not before["quick"]:
+        raise InputError(
+            f"--save {folder}: {recipe.name}.json there is a full run, which a quick one would replace; "
+            "name another directory"
+        )
     found = cook(recipe, wish, note)
     for line in page(found):
         show(line)
-    if folder is not None:
+    if folder is not None and found.interrupted and before is not None and not before["interrupted"]:
+        show(f"{folder} keeps the whole run that it has of {recipe.name}.")
+    elif folder is not None:
         _keep(found, folder, note)
     if found.failed is not None:
         raise found.failed
@@ -129,8 +137,8 @@ def _keep(found: Found, folder: Path, note: Callable[[str], None]) -> None:
     """The numbers first, then the figure, if there is enough for it, and the document of all."""
     recipe = found.recipe
     try:
-        kept = json.dumps(as_json(found), indent=1, ensure_ascii=False)
-        (folder / f"{recipe.name}.json").write_text(kept + "\n", encoding="utf-8")
+        text = json.dumps(as_json(found), indent=1, ensure_ascii=False)
+        (folder / f"{recipe.name}.json").write_text(text + "\n", encoding="utf-8")
         if found.work.shown:
             note("drawing")
             made = plot.figure(*recipe.size)

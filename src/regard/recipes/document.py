@@ -12,7 +12,7 @@ from regard.recipes.reading import columns, reading, rows, tables
 from regard.recipes.recipe import ATTENTION, BOUND
 from regard.recipes.run import Found
 
-__all__ = ["as_json", "results"]
+__all__ = ["as_json", "kept", "results"]
 
 _HEAD = """\
 # Recipes: what was measured
@@ -62,20 +62,30 @@ def results(folder: Path, order: tuple[str, ...]) -> str:
 
     Errors: InputError for a file that is none of the program's.
     """
-    kept = [_read(folder / f"{name}.json") for name in order if (folder / f"{name}.json").is_file()]
     parts = [_HEAD.format(command=f"regard recipe --all --save {folder.name or folder}")]
-    for one in kept:
+    for one in filter(None, (kept(folder, name) for name in order)):
         parts += ["\n".join(_section(one, (folder / f"{one['recipe']}.png").is_file()))]
     return "\n".join(parts)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def kept(folder: Path, name: str) -> dict[str, Any] | None:
+    """What a folder holds of a recipe, as `as_json` gave it; None where it holds nothing.
+
+    Args:
+        folder: where it is looked for.
+        name: of the recipe.
+
+    Errors: InputError for a file that is none of the program's.
+    """
+    path = folder / f"{name}.json"
+    if not path.is_file():
+        return None
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        list(_section(kept, False))
+        there = json.loads(path.read_text(encoding="utf-8"))
+        list(_section(there, False))
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not what `regard recipe --save` writes; remove it and run the recipe") from error
-    return kept  # type: ignore[no-any-return]
+    return there  # type: ignore[no-any-return]
 
 
 def _section(one: dict[str, Any], drawn: bool) -> Iterator[str]:

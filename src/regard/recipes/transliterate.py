@@ -76,8 +76,12 @@ def _note(work: Work, name: str, said: str) -> None:
 
 
 def split(names: Sequence[data.Spelled]) -> list[bool]:
-    """True for the names that judge; with and without the article a name is on the same side."""
-    return [place(one.arabic.removeprefix(ARTICLE).strip(), "names") < HELD for one in names]
+    """True for the names that judge; with and without the article, in one word or two, a name is on the same side."""
+    return [place(_bare(one.arabic), "names") < HELD for one in names]
+
+
+def _bare(name: str) -> str:
+    return name.removeprefix(ARTICLE).replace(" ", "")
 
 
 def judge(said: Sequence[str], names: Sequence[data.Spelled]) -> list[float]:

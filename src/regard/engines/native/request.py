@@ -15,7 +15,7 @@ _GROUPING = struct.Struct("10q")
 _ROWS = ("entropy", "square", "distance", "local", "reach", "top", "top_weight", "top_key")
 _SPANS = ("heads", "head_count", "first_query", "end_query", "first_key", "end_key")
 _SUMS = ("received", "visible", "distances", "groupings", "grouping_count")
-_FIELDS = (*_ROWS, *_SPANS, *_SUMS, "chosen", "chosen_count", "weights")
+_FIELDS = (*_ROWS, *_SPANS, *_SUMS, "chosen", "chosen_count", "chosen_step", "weights")
 _REQUEST = struct.Struct(f"{1 + len(_FIELDS)}q")
 
 

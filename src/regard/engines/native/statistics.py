@@ -14,42 +14,48 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from regard.engines import native
 from regard.engines.native.grouping import Grouped, Grouping, room
-from regard.engines.native.lowering import lower
-from regard.engines.native.request import Asked, Pass, asked
-from regard.engines.native.ticket import ticket
+from regard.engines.native.levels import RowStatistics, empty, inside, run
+from regard.engines.native.request import Pass, asked
 from regard.errors import EngineError, InputError
 from regard.problem import Problem
-from regard.problem.door import settled
 from regard.terms.normalize import Softmax
 
-__all__ = ["MOST_TOP", "RowStatistics", "Sums", "collect", "entries", "measure", "profile", "rows"]
+__all__ = ["MOST_TOP", "Sums", "collect", "levels_of", "measure", "profile", "survey"]
 
 MOST_TOP = 64
 MOST_KEYS = 1 << 31
 
+Fields = dict[str, Tensor | int | None]
+
 
 @dataclass(frozen=True)
-class RowStatistics:
-    """What each row of weights says, `[batch, heads, queries]`; None is what was not asked for.
+class _Span:
+    """Which heads, rows and keys a pass is over."""
 
-    `lse + rest` is the log-sum-exp to twice the precision. A row that sees no key has lse −∞ and is 0 in all else.
-    """
+    heads: Tensor
+    rows: tuple[int, int]
+    keys: tuple[int, int]
 
-    lse: Tensor
-    rest: Tensor
-    entropy: Tensor | None = None
-    square: Tensor | None = None
-    distance: Tensor | None = None
-    local: Tensor | None = None
-    top_weights: Tensor | None = None
-    top_keys: Tensor | None = None
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        heads: Sequence[int] | None,
+        rows: tuple[int, int] | None,
+        columns: tuple[int, int] | None,
+    ) -> _Span:
+        """From what a caller says, checked; None is all."""
+        chosen = torch.arange(problem.heads) if heads is None else torch.as_tensor(heads, dtype=torch.int64).reshape(-1)
+        inside(chosen, problem.heads, "heads")
+        return cls(chosen, _span(rows, problem.queries, "rows"), _span(columns, problem.keys, "columns"))
 
     @property
-    def effective_keys(self) -> Tensor | None:
-        """`1 / Σ_j P_ij²`; 0 in a row that sees no key."""
-        return None if self.square is None else torch.where(self.square == 0, 0, 1 / self.square)
+    def fields(self) -> Fields:
+        """As fields of the request."""
+        rows, keys = (("first_query", "end_query"), self.rows), (("first_key", "end_key"), self.keys)
+        spans = {name: number for names, span in (rows, keys) for name, number in zip(names, span, strict=True)}
+        return {"heads": self.heads, "head_count": len(self.heads), **spans}
 
 
 @dataclass(frozen=True)
@@ -83,25 +89,8 @@ def measure(
 
     Raises: InputError for a `top` or `within` that can't be; EngineError where `native.refusal` has a reason.
     """
-    _check_rows(problem, top, within)
-    levels = _room(problem)
-
-    def numbers(wanted: bool, *last: int) -> Tensor | None:
-        return levels.lse.new_empty(*levels.lse.shape, *last) if wanted else None
-
-    found = RowStatistics(
-        lse=levels.lse,
-        rest=levels.rest,
-        entropy=numbers(entropy),
-        square=numbers(entropy),
-        distance=numbers(distance),
-        local=numbers(within is not None),
-        top_weights=numbers(top > 0, top),
-        top_keys=torch.empty(*levels.lse.shape, top, dtype=torch.int64) if top else None,
-    )
-    outputs = {name: getattr(found, name) for name in ("entropy", "square", "distance", "local")}
-    outputs |= {"top_weight": found.top_weights, "top_key": found.top_keys}
-    _run(problem, found, asked(Pass.ROWS, {**outputs, "reach": within, "top": top}))
+    found, fields = _row_room(problem, empty(problem), entropy=entropy, top=top, distance=distance, within=within)
+    run(problem, found, asked(Pass.ROWS, fields))
     return found
 
 
@@ -132,24 +121,31 @@ def collect(
 
     Raises: InputError for heads, rows or columns that are not there; EngineError where `native.refusal` has a reason.
     """
-    chosen = _heads(problem, heads)
-    first_query, end_query = _span(rows, problem.queries, "rows")
-    first_key, end_key = _span(columns, problem.keys, "columns")
-    rooms = [room(problem, len(chosen), wanted) for wanted in groups]
-    lead, real = (problem.batch, len(chosen)), problem.accumulate
-    found = Sums(
-        torch.zeros(*lead, problem.keys, dtype=real) if received else None,
-        torch.zeros(*lead, problem.keys, dtype=torch.int64) if received else None,
-        torch.zeros(*lead, problem.queries + problem.keys - 1, dtype=real) if distances else None,
-        tuple(each.found for each in rooms),
-    )
-    spans = {"first_query": first_query, "end_query": end_query, "first_key": first_key, "end_key": end_key}
-    outputs = {name: getattr(found, name) for name in ("received", "visible", "distances")}
-    fields = {"heads": chosen, "head_count": len(chosen), **spans, **outputs}
-    if len(chosen) and first_query < end_query:
-        request = asked(Pass.SUMS, fields, [each.packed for each in rooms])
-        _run(problem, measured or _levels(problem), request)
+    span = _Span.of(problem, heads, rows, columns)
+    rooms = [room(problem, len(span.heads), wanted) for wanted in groups]
+    found = _sum_room(problem, len(span.heads), received, distances, [each.found for each in rooms])
+    if len(span.heads) and span.rows[0] < span.rows[1]:
+        request = asked(Pass.SUMS, span.fields | _sum_fields(found), [each.packed for each in rooms])
+        run(problem, measured or levels_of(problem), request)
     return found
+
+
+def survey(problem: Problem, levels: RowStatistics, *, top: int = 0, within: int = 0) -> tuple[RowStatistics, Sums]:
+    """What every row says by itself, what keys receive and from how far, in one pass, where lse is known already.
+
+    What `measure` and `collect` find in two.
+
+    Args:
+        problem: one whose normalizer is softmax.
+        levels: lse and rest of every row, a sink's share in them; the forward pass leaves them.
+        top: as in `measure`.
+        within: as in `measure`.
+    """
+    found, fields = _row_room(problem, levels, entropy=True, top=top, distance=True, within=within)
+    sums = _sum_room(problem, problem.heads, True, True, ())
+    fields |= _Span.of(problem, None, None, None).fields | _sum_fields(sums)
+    run(problem, levels, asked(Pass.SUMS, fields))
+    return found, sums
 
 
 def profile(problem: Problem, distances: Tensor) -> tuple[Tensor, Tensor]:
@@ -178,43 +174,42 @@ def profile(problem: Problem, distances: Tensor) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(before).to(distances.dtype), torch.from_numpy(after).to(distances.dtype)
 
 
-def rows(problem: Problem, indices: Sequence[int]) -> Tensor:
-    """Exact weights of a few rows, `[batch, heads, rows, keys]`, 0 where hidden.
+def _row_room(
+    problem: Problem, levels: RowStatistics, *, entropy: bool, top: int, distance: bool, within: int | None
+) -> tuple[RowStatistics, Fields]:
+    """Where what rows say goes, and the same as fields of the request."""
+    _check_rows(problem, top, within)
 
-    `P_ij = exp(s_ij − lse_i)`, lse found on the way, or `σ(s_ij)`
+    def numbers(wanted: bool, *last: int) -> Tensor | None:
+        return levels.lse.new_empty(*levels.lse.shape, *last) if wanted else None
 
-    Args:
-        problem: softmax or sigmoid.
-        indices: which rows, local, in any order.
-    """
-    wanted = torch.as_tensor(indices, dtype=torch.int64).reshape(-1)
-    _within(wanted, problem.queries, "rows")
-    chosen, place = torch.unique(wanted, return_inverse=True)
-    weights = torch.zeros(problem.batch, problem.heads, len(chosen), problem.keys, dtype=problem.accumulate)
-    if len(chosen):
-        request = asked(Pass.WEIGHTS, {"chosen": chosen, "chosen_count": len(chosen), "weights": weights})
-        _run(problem, _room(problem), request)
-    return weights[:, :, place]
+    found = RowStatistics(
+        lse=levels.lse,
+        rest=levels.rest,
+        entropy=numbers(entropy),
+        square=numbers(entropy),
+        distance=numbers(distance),
+        local=numbers(within is not None),
+        top_weights=numbers(top > 0, top),
+        top_keys=torch.empty(*levels.lse.shape, top, dtype=torch.int64) if top else None,
+    )
+    fields: Fields = {name: getattr(found, name) for name in ("entropy", "square", "distance", "local")}
+    return found, fields | {"top_weight": found.top_weights, "top_key": found.top_keys, "reach": within, "top": top}
 
 
-def entries(problem: Problem, pairs: Tensor, measured: RowStatistics | None = None) -> Tensor:
-    """Single weights P_ij, `[batch, heads, pairs]`, in O(dim) each.
+def _sum_room(problem: Problem, heads: int, received: bool, distances: bool, groups: Sequence[Grouped]) -> Sums:
+    """Where sums over rows go, zeros."""
+    lead, real = (problem.batch, heads), problem.accumulate
+    return Sums(
+        torch.zeros(*lead, problem.keys, dtype=real) if received else None,
+        torch.zeros(*lead, problem.keys, dtype=torch.int64) if received else None,
+        torch.zeros(*lead, problem.queries + problem.keys - 1, dtype=real) if distances else None,
+        tuple(groups),
+    )
 
-    Args:
-        problem: softmax or sigmoid.
-        pairs: `[pairs, 2]`, a local row and a local key each.
-        measured: as in `collect`.
-    """
-    if pairs.ndim != 2 or pairs.shape[1] != 2 or pairs.is_floating_point():
-        raise InputError(f"pairs must be integers [pairs, 2], got {list(pairs.shape)} of {pairs.dtype}")
-    chosen = pairs.to(torch.int64).contiguous()
-    _within(chosen[:, 0], problem.queries, "rows")
-    _within(chosen[:, 1], problem.keys, "keys")
-    weights = torch.empty(problem.batch, problem.heads, len(chosen), dtype=problem.accumulate)
-    if len(chosen):
-        request = asked(Pass.ENTRIES, {"chosen": chosen, "chosen_count": len(chosen), "weights": weights})
-        _run(problem, measured or _levels(problem), request)
-    return weights
+
+def _sum_fields(found: Sums) -> Fields:
+    return {name: getattr(found, name) for name in ("received", "visible", "distances")}
 
 
 def _check_rows(problem: Problem, top: int, within: int | None) -> None:
@@ -228,38 +223,10 @@ def _check_rows(problem: Problem, top: int, within: int | None) -> None:
         raise InputError(f"within must be a distance ≥ 0, got {within}")
 
 
-def _run(problem: Problem, levels: RowStatistics, request: Asked) -> None:
-    reason = native.refusal(problem)
-    if reason is not None:
-        raise EngineError(f"the kernels can't look at these weights: {reason}")
-    shape = (problem.batch, problem.heads, problem.queries)
-    if any(t.shape != shape or t.dtype != problem.accumulate for t in (levels.lse, levels.rest)):
-        raise InputError(
-            f"what was measured must be of the same problem, {list(shape)} in {problem.accumulate}, "
-            f"got {list(levels.lse.shape)} in {levels.lse.dtype}"
-        )
-    with torch.no_grad(), settled(problem.query.device):
-        lowered = lower(problem)
-    made = ticket(problem, lowered, native._threads(), {"lse": levels.lse, "rest": levels.rest})
-    native._kernels.statistics(made.problem, made.forms, request.request, request.groupings)
-
-
-def _room(problem: Problem) -> RowStatistics:
-    """Where lse and rest go, and nothing else."""
-    shape = (problem.batch, problem.heads, problem.queries)
-    return RowStatistics(*(torch.empty(shape, dtype=problem.accumulate) for _ in range(2)))
-
-
-def _levels(problem: Problem) -> RowStatistics:
+def levels_of(problem: Problem) -> RowStatistics:
     """The lse of every row, where weights are made of it."""
     softmax = isinstance(problem.rule.normalize, Softmax)
-    return measure(problem, entropy=False) if softmax else _room(problem)
-
-
-def _heads(problem: Problem, heads: Sequence[int] | None) -> Tensor:
-    chosen = torch.arange(problem.heads) if heads is None else torch.as_tensor(heads, dtype=torch.int64).reshape(-1)
-    _within(chosen, problem.heads, "heads")
-    return chosen
+    return measure(problem, entropy=False) if softmax else empty(problem)
 
 
 def _span(span: tuple[int, int] | None, length: int, name: str) -> tuple[int, int]:
@@ -267,11 +234,6 @@ def _span(span: tuple[int, int] | None, length: int, name: str) -> tuple[int, in
     if not 0 <= first <= end <= length:
         raise InputError(f"{name} must be a span within 0…{length}, got {first}…{end}")
     return first, end
-
-
-def _within(index: Tensor, length: int, name: str) -> None:
-    if len(index) and not 0 <= int(index.min()) <= int(index.max()) < length:
-        raise InputError(f"{name} must be 0…{length - 1}, got {int(index.min())}…{int(index.max())}")
 
 
 def _summed(mass: npt.NDArray[np.floating], first: int, end: int) -> npt.NDArray[np.float64]:
