@@ -30,7 +30,7 @@ BUILD_FILES := pyproject.toml CMakeLists.txt $(shell find native -type f 2>/dev/
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo page page-check page-test test battery bench crossover scale overlap recipes check fuzz sanitize valgrind neon format clean
+.PHONY: help demo page page-check page-test test battery bench crossover watching scale overlap recipes check fuzz sanitize valgrind neon format clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ bench: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder  ## measure this mach
 
 crossover: $(STAMPS)/demo  ## from which length on an approximation is faster than the exact equation: minutes, nothing else may run
 	@$(BIN)/python -m regard.compare.crossover $(or $(ARGS),--save benchmarks/crossover.md)
+
+watching: $(STAMPS)/bench $(STAMPS)/encoder $(STAMPS)/decoder $(STAMPS)/tables  ## what it costs to look at a model's weights: minutes, nothing else may run
+	@$(BIN)/python -m regard.bench.watching $(or $(ARGS),--save benchmarks/watching.md)
 
 scale: $(STAMPS)/bench  ## 8 to 4,096 machines, simulated, the model beside real processes: minutes, nothing else may run
 	@$(BIN)/python -m regard.bench.scale $(or $(ARGS),--save benchmarks)

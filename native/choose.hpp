@@ -1,10 +1,9 @@
 // Which kernels run a problem, by queries, keys, group and pattern alone: neither threads nor other heads change a bit.
 
-constexpr int64_t FEW_ROWS = 32;  // a block of 64 costs as much as so many rows one by one (24 of dim 16, 40 of dim 64 and 128)
+constexpr int64_t FEW_ROWS = 32;  // a block of 64 costs about as much as so many rows one by one; fewer of small dims
 constexpr int64_t OWN = 25;       // what a row costs beside its pairs, in pairs
 
-// A tile of 64 × 64 costs as much as so many pairs one by one. A bit below what was measured forward and backward: 900 of
-// dim 16, 2,300 of dims 64 and 128.
+// A tile of 64 × 64 costs at least as much as so many pairs one by one, forward and backward: a low guess.
 static int64_t worth_of_tile(const Problem& p) { return std::min<int64_t>(300 + 10 * (p.dim + p.value_dim), 1800); }
 
 // What a block of rows saves, in pairs, without the tiles of 64 keys that it touches; where its pairs are worth all tiles

@@ -69,7 +69,9 @@ def texts(words: list[str]) -> tuple[dict[str, str], dict[str, str]]:
         if said == "-":
             found["standard input"] = _filled(_decoded(sys.stdin.buffer.read(), "standard input"), "standard input")
         elif path.is_dir():
-            for inner in _below(path):
+            below, locked = _below(path)
+            skipped |= locked
+            for inner in below:
                 try:
                     found[str(inner)] = _filled(_read(inner, str(inner)), str(inner))
                 except InputError as error:
@@ -99,12 +101,14 @@ def _path(said: str, name: str) -> Path:
     return path
 
 
-def _below(folder: Path) -> list[Path]:
-    try:
-        every = sorted(path for path in folder.rglob("*") if path.is_file())
-    except OSError as error:
-        raise InputError(f"{folder} can't be read: {error.strerror}") from error
-    return [path for path in every if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+def _below(folder: Path) -> tuple[list[Path], dict[str, str]]:
+    """All files, sorted, but what is hidden by its name; and the directories that can't be read, with the reason."""
+    locked: list[OSError] = []
+    found: list[Path] = []
+    for here, inner, names in os.walk(folder, onerror=locked.append):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        found += [Path(here) / name for name in names if not name.startswith(".") and (Path(here) / name).is_file()]
+    return sorted(found), {str(one.filename): f"{one.filename} can't be read: {one.strerror}" for one in locked}
 
 
 def _read(path: Path, name: str) -> str:

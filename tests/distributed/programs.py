@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -303,6 +304,25 @@ def peak(own: Sequence[Tensor], pattern: Pattern | None) -> list[int]:
     messages = call.messages()
     ring.forward(ringed(call, messages))
     return [messages.peak, messages.sent]
+
+
+def resident(length: str) -> dict[str, int]:
+    """Bytes that this rank's resident memory grew by, at its highest, from its share of a sequence to its gradients."""
+    world = dist.get_world_size()
+
+    def work(positions: int) -> None:
+        own = [torch.randn(1, 2, positions // world, 64, requires_grad=True) for _ in range(3)]
+        rd.attend(*own, rg.causal()).sum().backward()
+
+    def kilobytes(name: str) -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+    work(64 * world)
+    Path("/proc/self/clear_refs").write_text("5")  # the highest mark so far starts again from what is in use
+    before = kilobytes("VmRSS")
+    work(int(length))
+    return {"bytes": (kilobytes("VmHWM") - before) * 1024}
 
 
 # ---------------------------------------------------------------------------------------------- what goes wrong

@@ -25,12 +25,17 @@ def the_play_is_here():
         pytest.skip(str(missing))
 
 
+def begun(folder: Path, *more: str, processes: int = 2, restarts: int = 1) -> subprocess.CompletedProcess[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    again = ["--max-restarts", str(restarts)]
+    command = [*start, *again, "-m", "regard.recipes.long_context", "--save", str(folder), *SMALL.split(), *more]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, capture_output=True, text=True, env=env, check=False)
+
+
 def trained(folder: Path, *more: str) -> tuple[list[float], str]:
     """The losses, and what was printed."""
-    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*start, "--max-restarts", "1", "-m", "regard.recipes.long_context", "--save", str(folder)]
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, *SMALL.split(), *more], capture_output=True, text=True, env=env, check=False)
+    done = begun(folder, *more)
     assert done.returncode == 0, done.stderr
     return json.loads((folder / "losses.json").read_text()), done.stdout
 
@@ -42,6 +47,28 @@ def test_a_lost_process_changes_nothing(tmp_path):
     again, said = trained(tmp_path / "lost", "--lose-at", "3")
     assert "resumed after step 2" in said
     assert again == pytest.approx(whole, rel=1e-6)
+    other = begun(tmp_path / "lost", "--rate", "0.1", "--steps", "7", processes=1, restarts=0)
+    assert other.returncode != 0
+    assert "holds a training with rate 0.003, not 0.1: ask for the same, or name another" in other.stderr
+    (tmp_path / "lost" / "latest").write_text('{"checkpoint": "step-3"}')
+    other = begun(tmp_path / "lost", processes=1, restarts=0)
+    assert other.returncode != 0
+    assert "latest names no checkpoint of this program: remove it" in other.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--length", "1"], "--length must be ≥ 2"),
+        (["--every", "0"], "must be ≥ 1, got 200, 0 and 4"),
+        (["--dim", "30"], "--dim must be a multiple of 4, got 30"),
+        (["--rate", "nan"], "--rate and --timeout must be > 0, got nan"),
+    ],
+)
+def test_bad_words_are_one_sentence(words, said, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "0")
+    assert main(["--save", str(tmp_path), *words]) == 2
+    assert said in capsys.readouterr().err
 
 
 def test_it_is_for_torchrun(capsys, monkeypatch, tmp_path):

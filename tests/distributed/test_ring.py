@@ -15,6 +15,7 @@ import pytest
 import torch
 from programs import ALONE, MERGED, PAIRS
 from ranks import run
+from test_memory import MEGABYTE, linux
 
 import regard as rg
 import regard.distributed
@@ -136,6 +137,14 @@ def test_messages_under_way_are_a_share_of_the_whole(found, world):
         peak, sent = said["held"]["dense"]
         assert peak == 2 * whole // world
         assert sent == whole // world * (world - 1)
+
+
+@linux
+def test_memory_of_a_rank_is_its_share():
+    """Twice the ranks, half the bytes each; queries, keys, values and their gradients of all are 48 MiB, the square 2 GiB."""
+    two, four = (max(line["bytes"] for line in run(world, "resident", "16384")) for world in (2, 4))
+    assert four < 0.65 * two
+    assert two < 120 * MEGABYTE
 
 
 # ---------------------------------------------------------------------------------------------- what goes wrong

@@ -18,7 +18,7 @@ from regard.recipes.books import judging, numbered
 from regard.recipes.counted import Ngram
 from regard.recipes.generate import BOOKS
 from regard.recipes.letters import Attentive, Recurrent, spoken
-from regard.recipes.links import diagonal, error, most
+from regard.recipes.links import diagonal, error, likeliest, likely, most
 from regard.recipes.romanizer import Romanizer
 from regard.recipes.teaching import BEGIN, END, PAD, RARE, Plan, begun, known, lengths, surprise, taught, written
 from regard.recipes.teaching import numbered as rows_of
@@ -86,6 +86,19 @@ def test_no_play_and_no_chapter_is_on_both_sides(name, read, order) -> None:
     learned = "".join(book.letters[sign] for sign in book.train.tolist())
     for part in held:
         assert parts[part][1000:1100] not in learned
+
+
+def test_a_table_of_what_stands_together_by_hand() -> None:
+    """β stands in both verses, as b does; what is left is α's and γ's. A word that was never seen is by its place."""
+
+    def verse(greek: tuple[str, ...], english: tuple[str, ...]) -> data.Verse:
+        return data.Verse("1", greek, greek, ("N",) * len(greek), english, frozenset())
+
+    known = likely([verse(("α", "β"), ("a", "B")), verse(("γ", "β"), ("b", "c"))], rounds=20)
+    assert set(known) == {("α", "a"), ("α", "b"), ("β", "a"), ("β", "b"), ("β", "c"), ("γ", "b"), ("γ", "c")}
+    assert min(known["α", "a"], known["β", "b"], known["γ", "c"]) > 0.9
+    assert known["β", "a"] + known["β", "b"] + known["β", "c"] == pytest.approx(1)
+    assert likeliest(known, verse(("β", "α", "δ"), ("a", "b", "x"))) == {(1, 0), (0, 1), (2, 2)}
 
 
 def test_alignment_error_by_hand() -> None:

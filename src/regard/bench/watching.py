@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -123,26 +124,50 @@ def _cost(what: str, call: Callable[[], Any], against: str, base: Callable[[], A
 
 
 def main(words: list[str] | None = None) -> int:
-    """Measure and print a table."""
+    """Measure, print, save."""
     parser = argparse.ArgumentParser(prog="python -m regard.bench.watching", description=__doc__)
     parser.add_argument("--shrink", type=int, default=1, metavar="N", help="divide all lengths, for a look")
     parser.add_argument("--rounds", type=int, default=5, metavar="N", help="at least so many that nothing disturbed")
     parser.add_argument("--busy", action="store_true", help="keep disturbed rounds, and mark what they make")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write the table")
     asked = parser.parse_args(words)
     effort = Effort(least=asked.rounds, most=asked.rounds, patience=600, keep=asked.busy)
-    here = machine()
-    print(f"{here.processor}, {torch.get_num_threads()} threads; kernels: {here.isa}; torch {here.versions['torch']}\n")
-    print(
-        "| what | time | against | time | ratio | memory above | without | |\n|---|---|---|---|---|---|---|---|",
-        flush=True,
-    )
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line)
+        print(line, flush=True)
+
+    for line in _head():
+        say(line)
     for cost in costs(effort, lambda said: print(said, file=sys.stderr), asked.shrink):
-        mark = f"{cost.disturbed} rounds DISTURBED" if cost.disturbed and asked.busy else ""
-        times = spoken(cost.seconds.middle), spoken(cost.base.middle)
-        memory = [_memory(size) for size in (cost.bytes, cost.base_bytes)]
-        cells = (cost.what, times[0], cost.against, times[1], f"{cost.ratio:.2f}", *memory, mark)
-        print(f"| {' | '.join(cells)} |", flush=True)
+        say(_line(cost, asked.busy))
+    if asked.save is not None:
+        asked.save.parent.mkdir(parents=True, exist_ok=True)
+        asked.save.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return 0
+
+
+def _head() -> list[str]:
+    here = machine()
+    return [
+        "# What it costs to look",
+        "",
+        f"Made by `make watching` on {here.processor}, {here.cores} cores, {torch.get_num_threads()} threads;",
+        f"kernels: {here.isa}; torch {here.versions['torch']}. Each beside what it is measured",
+        "against, in turn, medians over rounds; memory is what the process grows by at its highest, without the model.",
+        "",
+        "| what | time | against | time | ratio | memory above | without | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+
+
+def _line(cost: Cost, busy: bool) -> str:
+    mark = f"{cost.disturbed} rounds DISTURBED" if cost.disturbed and busy else ""
+    times = spoken(cost.seconds.middle), spoken(cost.base.middle)
+    memory = [_memory(size) for size in (cost.bytes, cost.base_bytes)]
+    cells = (cost.what, times[0], cost.against, times[1], f"{cost.ratio:.2f}", *memory, mark)
+    return f"| {' | '.join(cells)} |"
 
 
 def _memory(size: int | None) -> str:

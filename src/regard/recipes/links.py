@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from regard import data
 
-__all__ = ["diagonal", "drawn", "error", "most"]
+__all__ = ["diagonal", "drawn", "error", "likeliest", "likely", "most"]
 
 Links = set[tuple[int, int]]
 
@@ -29,6 +30,52 @@ def diagonal(verse: data.Verse) -> Links:
 def drawn(verse: data.Verse, draws: random.Random) -> Links:
     """Each with one drawn evenly."""
     return {(draws.randrange(len(verse.greek)), word) for word in range(len(verse.english))}
+
+
+def likely(verses: Sequence[data.Verse], rounds: int = 8) -> dict[tuple[str, str], float]:
+    """IBM model 1: t(e | g), how likely a word translates a lemma, wherever both stand; links are not looked at.
+
+    `p(g | e, verse) = t(e | g) / Σ_g' t(e | g')`, then `t(e | g) = Σ_verses p(g | e, verse)`, over its sum over e;
+    from the same for all.
+
+    Source: Brown et al. 1993, "The Mathematics of Statistical Machine Translation".
+    """
+    lemmas, words = (sorted({sign for verse in verses for sign in side(verse)}) for side in (_lemmas, _words))
+    lemma, word = ({sign: number for number, sign in enumerate(some)} for some in (lemmas, words))
+    meetings = [(one, other) for verse in verses for other in _words(verse) for one in _lemmas(verse)]
+    codes = torch.tensor([lemma[one] * len(words) + word[other] for one, other in meetings])
+    lengths = [len(verse.lemmas) for verse in verses for _ in verse.english]
+    owner = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
+    pair, place = codes.unique(return_inverse=True)
+    of, share = pair // len(words), torch.ones(len(pair), dtype=torch.float64)
+    for _ in range(rounds):
+        found = share[place] / _summed(share[place], owner, len(lengths))[owner]
+        count = _summed(found, place, len(pair))
+        share = count / _summed(count, of, len(lemmas))[of]
+    names = ((lemmas[code // len(words)], words[code % len(words)]) for code in pair.tolist())
+    return dict(zip(names, share.tolist(), strict=True))
+
+
+def likeliest(known: dict[tuple[str, str], float], verse: data.Verse) -> Links:
+    """Every word with the lemma that it is likeliest a translation of; of equal ones that nearest the diagonal."""
+    scale, made = len(verse.greek) / len(verse.english), set()
+    for number, word in enumerate(_words(verse)):
+        near = [abs(key + 0.5 - (number + 0.5) * scale) for key in range(len(verse.greek))]
+        order = [(known.get((lemma, word), 0.0), -far) for lemma, far in zip(_lemmas(verse), near, strict=True)]
+        made.add((order.index(max(order)), number))
+    return made
+
+
+def _lemmas(verse: data.Verse) -> Sequence[str]:
+    return verse.lemmas
+
+
+def _words(verse: data.Verse) -> Sequence[str]:
+    return [word.lower() for word in verse.english]
+
+
+def _summed(numbers: Tensor, owner: Tensor, count: int) -> Tensor:
+    return torch.zeros(count, dtype=numbers.dtype).index_add(0, owner, numbers)
 
 
 def error(found: Sequence[Links], verses: Sequence[data.Verse]) -> float:

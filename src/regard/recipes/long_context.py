@@ -60,13 +60,14 @@ def train(asked: argparse.Namespace) -> list[float]:
     torch.manual_seed(asked.seed)
     model = DistributedDataParallel(context_parallel(Reader(len(known), asked.dim, asked.blocks)))
     steps = torch.optim.AdamW(model.parameters(), lr=asked.rate)
-    losses = resumed(asked.save, model, steps)
+    told = {name: getattr(asked, name) for name in ("length", "dim", "blocks", "rate", "seed")}
+    losses = resumed(asked.save, model, steps, told)
     while len(losses) < asked.steps:
         if _to_be_lost(asked, len(losses)):
             os.kill(os.getpid(), signal.SIGKILL)
         losses.append(_step(model, steps, given, following, ids.shape[1] - 1))
         if len(losses) % asked.every == 0 or len(losses) == asked.steps:
-            keep(asked.save, model, steps, losses)
+            keep(asked.save, model, steps, losses, told)
     return losses
 
 
@@ -103,6 +104,18 @@ def _asked(words: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(words)
 
 
+def _check(asked: argparse.Namespace) -> None:
+    if min(asked.steps, asked.every, asked.blocks) < 1:
+        got = f"{asked.steps}, {asked.every} and {asked.blocks}"
+        raise InputError(f"--steps, --every and --blocks must be ≥ 1, got {got}")
+    if asked.dim < 4 or asked.dim % 4:
+        raise InputError(f"--dim must be a multiple of 4, got {asked.dim}")
+    if asked.length is not None and asked.length < 2:
+        raise InputError(f"--length must be ≥ 2, so that a character follows one; got {asked.length}")
+    if not (asked.rate > 0 and asked.timeout > 0):
+        raise InputError(f"--rate and --timeout must be > 0, got {asked.rate} and {asked.timeout}")
+
+
 def main(words: Sequence[str] | None = None) -> int:
     """The program of one process; returns the exit code."""
     asked = _asked(words)
@@ -110,10 +123,7 @@ def main(words: Sequence[str] | None = None) -> int:
         print("regard: start it by torchrun --nproc-per-node 4 -m regard.recipes.long_context …", file=sys.stderr)
         return 2
     try:
-        if asked.steps < 1 or asked.every < 1 or asked.dim % 4:
-            raise InputError(
-                f"--steps and --every must be ≥ 1, --dim a multiple of 4; got {asked.steps}, {asked.every}"
-            )
+        _check(asked)
         asked.save.mkdir(parents=True, exist_ok=True)
         join(asked.timeout)
         losses = train(asked)

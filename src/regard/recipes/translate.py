@@ -8,7 +8,8 @@ the Greek; Gospels tell some things in nearly the same words, which may be on bo
 lemma and its form; words that are seen less than four times are one. Links between words were made by hand and none is
 learned from: every English word is linked to the Greek one that it looks at most, while the true words stand before it.
 Where the word is known, how likely it is by that Greek one counts too: w_tj · p(y_t | s_t, h_j). Alignment error is
-1 − 2·|A ∩ S|/(|A| + |S|), A found, S by hand. Beside: a GRU without attention; for links, the diagonal and chance.
+1 − 2·|A ∩ S|/(|A| + |S|), A found, S by hand. Beside: a GRU without attention; for links, IBM model 1, which counts
+what stands together and knows the word, the diagonal, and chance.
 
 The result: not yet measured in full; `regard recipe translate --save recipes` adds it to recipes/RESULTS.md.
 """
@@ -24,7 +25,7 @@ import torch
 from torch import Tensor
 
 from regard import data
-from regard.recipes.links import diagonal, drawn, error, most
+from regard.recipes.links import diagonal, drawn, error, likeliest, likely, most
 from regard.recipes.recipe import ATTENTION, BASELINE, Measure, Recipe, Work
 from regard.recipes.splits import place
 from regard.recipes.teaching import RARE, Plan, known, numbered, surprise, taught, written
@@ -53,6 +54,9 @@ def learn(work: Work, seed: int) -> None:
     draws, seen_by = random.Random(seed), {}
     work.add("links", "diagonal", BASELINE, seed, (None, None, error([diagonal(one) for one in judged], judged)))
     work.add("links", "at random", BASELINE, seed, (None, None, error([drawn(one, draws) for one in judged], judged)))
+    table = likely(train)
+    counted = error([likeliest(table, one) for one in judged], judged)
+    work.add("links", "counted (IBM model 1)", BASELINE, seed, (None, None, counted))
     for name, model, rate in (
         ("GRU", Recurrent(sizes, None), 4e-3),
         ("GRU + Bahdanau", Recurrent(sizes, bahdanau(sizes.dim)), 4e-3),
