@@ -283,3 +283,15 @@ def test_replace_checks_again() -> None:
     assert rule == rg.Rule(pattern=rg.causal(), bias=rg.alibi())
     with pytest.raises(rg.InputError, match=r"Rule\(bias=…\)"):
         dataclasses.replace(rule, bias=rg.causal())
+
+
+def test_some_heads_of_a_rule_are_those_heads_of_the_whole():
+    """A bias that has its slopes from the number of heads keeps them; what all heads share stays."""
+    query, key = torch.randn(2, 6, 5, 3), torch.randn(2, 6, 7, 3)
+    shared = rg.bias.tensor(torch.randn(1, 5, 7))
+    rule = rg.Rule(rg.dot(torch.rand(6)), bias=rg.alibi() + shared, normalize=rg.softmax(torch.randn(6)))
+    whole = rg.weights(query, key, rule, query_start=0)
+    for which in ([4, 1], slice(2, 5)):
+        some = rule.of_heads(6, which, query.device)
+        found = rg.weights(query[:, which], key[:, which], some, query_start=0)
+        torch.testing.assert_close(found, whole[:, which])

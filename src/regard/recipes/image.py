@@ -9,7 +9,8 @@ its 10,000 test pictures; where Debian's package is missing, MNIST's digits in m
 a network of three convolutions. All see every picture twice. How they are trained was chosen by training pictures from
 50,000 on, which none of them learns from.
 
-The result: not yet measured in full; `regard recipe image --save recipes` adds it to recipes/RESULTS.md.
+The result (recipes/RESULTS.md): not from so few. The convolutions name 86.1 % right, with CBAM's gates 86.2, which is
+level; neighbourhood attention 77.9, the vision transformer 74.1.
 """
 
 from __future__ import annotations
