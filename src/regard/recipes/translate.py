@@ -35,7 +35,7 @@ from regard.recipes.writer import Sizes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-HELD, GREEK, ENGLISH, LEAST, EPOCHS = 0.1, 16, 20, 4, 4
+HELD, GREEK, ENGLISH, LEAST, EPOCHS = 0.1, 16, 20, 4, 8
 
 
 def learn(work: Work, seed: int) -> None:
