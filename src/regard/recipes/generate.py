@@ -57,8 +57,7 @@ def learn(work: Work, seed: int) -> None:
         if name not in work.shown:
             text = "".join(book.letters[sign] for sign in _spoken(model, book.test[:FIRST], True, seed, 240).tolist())
             work.show(**{name: (shares, own, mixed, text)})
-            for line in _lines(name, text[FIRST:]):
-                work.remark(line)
+            work.remark("\n".join(_lines(name, text[FIRST:])))
 
 
 def _lines(name: str, text: str) -> list[str]:

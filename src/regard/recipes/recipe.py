@@ -60,7 +60,7 @@ class Work:
         quick: little data, few steps.
         note: told what takes long.
         entries: what was found.
-        remarks: sentences to stand below the tables.
+        remarks: sentences to stand below the tables, or lines.
         shown: what the figure needs, of the first seed.
         kept: what one seed leaves for the next.
     """

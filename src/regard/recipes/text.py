@@ -28,7 +28,8 @@ def page(found: Found) -> Iterator[str]:
     for said in (*reading(found), found.interrupted):
         if said:
             yield ""
-            yield from fill(said, WIDTH, break_on_hyphens=False).splitlines()
+            for line in said.splitlines():
+                yield from fill(line, WIDTH, break_on_hyphens=False).splitlines()
 
 
 def _table(found: Found, table: str) -> Iterator[str]:
