@@ -62,7 +62,7 @@ scale: $(STAMPS)/bench  ## 8 to 4,096 machines, simulated, the model beside real
 	@$(BIN)/python -m regard.bench.scale $(or $(ARGS),--save benchmarks)
 
 overlap: $(STAMPS)/dev  ## how much of a ring's messages computation hides, between slow hosts: root, nothing else may run
-	@$(BIN)/python tests/distributed/overlap.py $(ARGS)
+	@$(BIN)/python tests/distributed/overlap.py $(or $(ARGS),--save benchmarks/overlap.md)
 
 recipes: $(STAMPS)/recipes $(MODELS_AND_DATA:%=$(STAMPS)/%)  ## attention applied, on real data (ARGS="graph --quick" for one)
 	@$(BIN)/regard recipe $(or $(ARGS),--all --save recipes)

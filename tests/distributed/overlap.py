@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -29,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="overlap of computing and messages between slow hosts")
     parser.add_argument("--hosts", type=int, default=4)
     parser.add_argument("--length", type=int, default=12288, help="positions in all")
+    parser.add_argument("--save", type=Path, metavar="FILE", help="write what was measured")
     parser.add_argument("--host", type=int, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.host is not None:
@@ -39,10 +41,30 @@ def main() -> int:
     except Unable as reason:
         print(f"skipped: {reason}")
         return 0
+    lines = []
     for name, (said, how) in found.items():
         alone = f"computing {said['computing']:.3f} s, travelling {said['travelling']:.3f} s, both {said['both']:.3f} s"
-        print(f"{name} ({how}), {asked.hosts} hosts, {asked.length:,} positions: {alone}; hidden {hidden(said):.0%}")
+        lines.append(
+            f"{name} ({how}), {asked.hosts} hosts, {asked.length:,} positions: {alone}; hidden {hidden(said):.0%}"
+        )
+        print(lines[-1], flush=True)
+    if asked.save is not None:
+        asked.save.write_text(page(lines), encoding="utf-8")
     return int(any(hidden(said) < LEAST for said, _ in found.values()))
+
+
+def page(lines: list[str]) -> str:
+    from regard.bench.machine import machine
+
+    here = machine()
+    how = (
+        f"Made by `make overlap` on {here.processor}, {here.cores} cores; kernels: {here.isa}. Each host is a network "
+        "namespace with a slow link;\nwhat is hidden is of the smaller of computing and travelling. Medians over "
+        f"{ROUNDS} forward passes of {HEADS} heads of {DIM}."
+    )
+    return "\n".join(
+        ["# How much of a ring's messages computation hides", "", how, "", *(f"- {line}" for line in lines), ""]
+    )
 
 
 def hidden(said: dict[str, float]) -> float:

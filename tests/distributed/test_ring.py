@@ -15,13 +15,13 @@ import pytest
 import torch
 from programs import ALONE, MERGED, PAIRS
 from ranks import run
-from test_memory import MEGABYTE, linux
 
 import regard as rg
 import regard.distributed
 from regard.distributed.agreement import ruled
 from regard.distributed.layers import Context
 from regard.engines.ring import Sharding, contiguous, zigzag
+from test_memory import MEGABYTE, linux
 
 ASKED = {
     1: ["battery:alone", "shapes", "dropped"],
@@ -141,7 +141,7 @@ def test_messages_under_way_are_a_share_of_the_whole(found, world):
 
 @linux
 def test_memory_of_a_rank_is_its_share():
-    """Twice the ranks, half the bytes each; queries, keys, values and their gradients of all are 48 MiB, the square 2 GiB."""
+    """Twice the ranks, half the bytes each; all queries, keys, values and gradients are 48 MiB, the square 2 GiB."""
     two, four = (max(line["bytes"] for line in run(world, "resident", "16384")) for world in (2, 4))
     assert four < 0.65 * two
     assert two < 120 * MEGABYTE
