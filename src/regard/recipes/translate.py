@@ -12,8 +12,8 @@ Where the word is known, how likely it is by that Greek one counts too: w_tj · 
 what stands together and knows the word, the diagonal, and chance.
 
 The result (recipes/RESULTS.md): yes. Bahdanau's loss is 3.05 (chrF 27.4), Luong's 3.26, the transformer's 3.37, without
-attention 3.48 (17.1). Links are 36.8 % off by Bahdanau's attention where the word is known, 45.3 by IBM model 1, 68.5 by
-the diagonal; before the word is known 58.0 by Luong's.
+attention 3.48 (17.1). Links are 36.8 % off by Bahdanau's attention where the word is known, 45.3 by IBM model 1, 68.5
+by the diagonal; before the word is known 58.0 by Luong's.
 """
 
 from __future__ import annotations
