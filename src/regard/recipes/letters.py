@@ -14,7 +14,7 @@ from regard.terms.pattern import causal
 
 __all__ = ["Attentive", "Recurrent", "Says", "spoken", "taught"]
 
-DIM, HEADS, DEPTH, DROPOUT, BATCH, LONGEST = 128, 4, 3, 0.1, 8, 128
+DIM, HEADS, DEPTH, BATCH, LONGEST = 128, 4, 3, 8, 128
 BUCKETS, PRIMES = 8192, (1, 31, 961)
 
 
@@ -30,7 +30,7 @@ class _Letters(nn.Module):
 
     def __init__(self, size: int) -> None:
         super().__init__()
-        self.letter, self.drop = nn.Embedding(size, DIM), nn.Dropout(DROPOUT)
+        self.letter = nn.Embedding(size, DIM)
         self.groups = nn.ModuleList(nn.Embedding(BUCKETS, DIM) for _ in PRIMES[1:])
         self.end = nn.Linear(DIM, size)
         for table in (self.letter, *self.groups):
@@ -44,7 +44,7 @@ class _Letters(nn.Module):
         for back, table in enumerate(self.groups, 1):
             code = code + longer[:, 2 - back : 2 - back + count] * PRIMES[back] * 7919
             inputs = inputs + table(code % BUCKETS)
-        return self.drop(inputs)  # type: ignore[no-any-return]
+        return inputs  # type: ignore[no-any-return]
 
 
 def _last(rows: Tensor, before: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -66,7 +66,7 @@ class Recurrent(_Letters):
         before, last = _last(rows, last)
         inputs = self.embedded(rows, before)
         states, state = self.read(inputs, state)
-        return self.end(self.drop(inputs + self.down(states))), (last, state)
+        return self.end(inputs + self.down(states)), (last, state)
 
 
 class Attentive(_Letters):
@@ -78,7 +78,7 @@ class Attentive(_Letters):
     def __init__(self, size: int) -> None:
         super().__init__(size)
         self.blocks = Decoder(
-            Block(MultiHead(DIM, HEADS, rule=causal(), rotary=rotary(DIM // HEADS)), hidden=2 * DIM, dropout=DROPOUT)
+            Block(MultiHead(DIM, HEADS, rule=causal(), rotary=rotary(DIM // HEADS)), hidden=2 * DIM)
             for _ in range(DEPTH)
         )
 
@@ -88,7 +88,7 @@ class Attentive(_Letters):
         before, last = _last(rows, last)
         if caches is None and not self.training:
             caches = self.blocks.caches()
-        return self.end(self.drop(self.blocks(self.embedded(rows, before), caches=caches))), (last, caches)
+        return self.end(self.blocks(self.embedded(rows, before), caches=caches)), (last, caches)
 
 
 def taught(model: nn.Module, text: Tensor, steps: int, rate: float, note: Callable[[str], None]) -> None:
