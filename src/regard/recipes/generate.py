@@ -126,6 +126,6 @@ RECIPE = Recipe(
     learn,
     draw,
     (11, 4),
-    "An LSTM's state holds the last letters by its very form; attention must learn where to look, and a million letters "
-    "are few for that. With far more of them deep decoders are ahead (Al-Rfou et al. 2019).",
+    "An LSTM's state holds the last letters by its very form; attention must learn where to look, and a million "
+    "letters are few for that. With far more of them deep decoders are ahead (Al-Rfou et al. 2019).",
 )
