@@ -79,7 +79,7 @@ def _table(report: Report, pattern: str, link: str) -> Iterator[str]:
     yield f"## {pattern}, {link}"
     yield ""
     yield "Time; in brackets the bytes of keys and values that a machine receives / holds; of the ring, how much of the"
-    yield "smaller of computing and messages goes on behind the other."
+    yield "smaller of computing and messages goes on behind the other; 0 % also where smaller steps cost more than that saves."
     yield ""
     yield "| machines | positions | ring | hidden | all-gather | ulysses |"
     yield "|--:|--:|--:|--:|--:|--:|"
@@ -87,7 +87,7 @@ def _table(report: Report, pattern: str, link: str) -> Iterator[str]:
     for machines in MACHINES:
         for length in LENGTHS:
             ring, *others = (known[machines, length, layout] for layout in LAYOUTS)
-            hidden = "" if ring.outcome is None else f"{ring.outcome.hidden:.0%}"
+            hidden = "" if ring.outcome is None else f"{max(0.0, ring.outcome.hidden):.0%}"
             cells = [_cell(ring), hidden, *map(_cell, others)]
             yield f"| {machines:,} | {length:,} | {' | '.join(cells)} |"
     yield ""
