@@ -79,7 +79,7 @@ def _table(report: Report, pattern: str, link: str) -> Iterator[str]:
     yield f"## {pattern}, {link}"
     yield ""
     yield "Time; in brackets the bytes of keys and values that a machine receives / holds; of the ring, how much of the"
-    yield "smaller of computing and messages goes on behind the other; 0 % also where smaller steps cost more than that saves."
+    yield "smaller of computing and messages goes on behind the other; 0% also where steps cost more than it saves."
     yield ""
     yield "| machines | positions | ring | hidden | all-gather | ulysses |"
     yield "|--:|--:|--:|--:|--:|--:|"

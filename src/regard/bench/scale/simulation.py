@@ -154,7 +154,7 @@ class Outcome:
 
     @property
     def hidden(self) -> float:
-        """How much of the smaller of computing and travelling went on behind the other; negative where waiting is longer."""
+        """How much of the smaller of computing and travelling went on behind the other; < 0 where waits are longer."""
         smaller = min(self.computing, self.travelling)
         return 1.0 if smaller <= 0 else (self.computing + self.travelling - self.seconds) / smaller
 
