@@ -8,10 +8,9 @@ The data: sentences from reviews on Rotten Tomatoes, split by film as in `classi
 1,600 of the others logistic regression learns over MiniLM's states, and importances are measured on 96 of these.
 Beside: heads removed at random, a mean over two orders; the bound is the model with all of its 72 heads.
 
-The result (recipes/RESULTS.md): by the gradient, yes. Without half of the heads 70.5 % are right, with all 68.2, by
-chance 64.2, and without three quarters still 68.1; by the loss of each alone no better than by chance.
-
-Source: Michel, Levy & Neubig 2019, "Are Sixteen Heads Really Better than One?".
+The result (recipes/RESULTS.md): by the gradient, yes: without half of the heads 70.5 % are right, with all 68.2, by
+chance 64.2; by the loss of each alone no better than by chance. Source: Michel, Levy & Neubig 2019, "Are Sixteen Heads
+Really Better than One?".
 """
 
 from __future__ import annotations
