@@ -150,7 +150,7 @@ REGARD_APART void collect_block(const Problem& p, const Request& want, Scores& s
                                 int64_t head, Share& share) {
     QueryBlock& b = scores.block;
     scores.begin(p, rows);
-    r.begin();
+    if (want.entropy) r.begin();
     row_levels(p, rows, f.levels);
     for (int64_t n = 0; n < want.grouping_count; ++n) {
         const Grouping& g = want.groupings[n];
@@ -160,11 +160,12 @@ REGARD_APART void collect_block(const Problem& p, const Request& want, Scores& s
     }
     each_tile(p, b, rows, want.end_key, [&](const Spot& s) {
         score_lanes(p, scores, s);
-        if (want.top) keep_best(b, s, want.top, r);
-        if (want.entropy)
+        if (want.entropy) {
+            if (want.top) keep_best(b, s, want.top, r);
             by_distances(p, want, s, [&](auto how) { weigh_and_measure<how()>(p, want, b, r, s, f.levels); });
-        else
+        } else {
             weigh_tile(p, b, s, f.levels);
+        }
         if (want.received) add_columns(b, s, f.columns.data());
         if (want.visible) add_visible(b, s, share.visible.data());
         if (want.distances) add_diagonals(b, s, share.distances.data() + BLOCK + s.query - s.key + p.keys - 1);

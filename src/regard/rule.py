@@ -12,7 +12,7 @@ from regard.terms import bias as biases
 from regard.terms import normalize as normalizers
 from regard.terms import score as scores
 from regard.terms.pattern import Pattern
-from regard.terms.tree import Term, picked, term
+from regard.terms.tree import Role, Term, aligned, term
 
 __all__ = ["Rule", "as_rule"]
 
@@ -60,7 +60,7 @@ class Rule(Term):
             device: where such numbers go.
         """
         bias = None if self.bias is None else self.bias.for_heads(heads, device)
-        return replace(self, bias=bias).map(lambda leaf, roles: picked(leaf, roles, "head", which))
+        return replace(self, bias=bias).map(lambda leaf, roles: _of_heads(leaf, roles, which))
 
     def __repr__(self) -> str:
         bias = "" if self.bias is None else f" + {self.bias!r}"
@@ -86,6 +86,13 @@ def as_rule(value: Rule | Term | None) -> Rule:
         value, Tensor
     )
     raise InputError(f"rule must be a regard.Rule or one of its terms, got {type(value).__name__}{hint}")
+
+
+def _of_heads(leaf: Tensor, roles: tuple[Role, ...], which: slice | list[int]) -> Tensor:
+    for axis, role in enumerate(aligned(roles, leaf.ndim)):
+        if role == "head" and leaf.shape[axis] > 1:
+            leaf = leaf[(slice(None),) * axis + (which,)]
+    return leaf
 
 
 def _check(name: str, value: object, kind: type, example: str) -> None:

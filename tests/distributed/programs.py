@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import regard as rg
 import regard.distributed as rd
+from regard.bench.scaling import grown
 from regard.distributed.asked import Asked
 from regard.distributed.attending import ringed
 from regard.distributed.calls import begin
@@ -306,23 +306,15 @@ def peak(own: Sequence[Tensor], pattern: Pattern | None) -> list[int]:
     return [messages.peak, messages.sent]
 
 
-def resident(length: str) -> dict[str, int]:
+def resident(length: str) -> dict[str, int | None]:
     """Bytes that this rank's resident memory grew by, at its highest, from its share of a sequence to its gradients."""
-    world = dist.get_world_size()
+    share = int(length) // dist.get_world_size()
 
-    def work(positions: int) -> None:
-        own = [torch.randn(1, 2, positions // world, 64, requires_grad=True) for _ in range(3)]
+    def work() -> None:
+        own = [torch.randn(1, 2, share, 64, requires_grad=True) for _ in range(3)]
         rd.attend(*own, rg.causal()).sum().backward()
 
-    def kilobytes(name: str) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name))
-
-    work(64 * world)
-    Path("/proc/self/clear_refs").write_text("5")  # the highest mark so far starts again from what is in use
-    before = kilobytes("VmRSS")
-    work(int(length))
-    return {"bytes": (kilobytes("VmHWM") - before) * 1024}
+    return {"bytes": grown(work)}
 
 
 # ---------------------------------------------------------------------------------------------- what goes wrong

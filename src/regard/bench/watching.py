@@ -127,7 +127,7 @@ def main(words: list[str] | None = None) -> int:
     """Measure, print, save."""
     parser = argparse.ArgumentParser(prog="python -m regard.bench.watching", description=__doc__)
     parser.add_argument("--shrink", type=int, default=1, metavar="N", help="divide all lengths, for a look")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="at least so many that nothing disturbed")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="at least so many that nothing disturbed")
     parser.add_argument("--busy", action="store_true", help="keep disturbed rounds, and mark what they make")
     parser.add_argument("--save", type=Path, metavar="FILE", help="write the table")
     asked = parser.parse_args(words)

@@ -159,7 +159,7 @@ def attention(
     start, first = call.query_start, call.key_start
     if watcher is None:
         out = attend(query, key, value, call.rule, query_start=start, key_start=first, dropout=call.dropout)
-    else:
+    else:  # the parts of a result hold lse; the other way is a call made ready, which leaves no more than the output
         part = partial(query, key, value, call.rule, query_start=start, key_start=first, dropout=call.dropout)
         watcher(call._replace(lse=part.lse.detach()))
         out = part.out

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from regard import data
 
-__all__ = ["diagonal", "drawn", "error", "likeliest", "likely", "most"]
+__all__ = ["diagonal", "drawn", "english", "error", "likeliest", "likely", "most"]
 
 Links = set[tuple[int, int]]
 
@@ -40,9 +40,10 @@ def likely(verses: Sequence[data.Verse], rounds: int = 8) -> dict[tuple[str, str
 
     Source: Brown et al. 1993, "The Mathematics of Statistical Machine Translation".
     """
-    lemmas, words = (sorted({sign for verse in verses for sign in side(verse)}) for side in (_lemmas, _words))
+    lemmas = sorted({sign for verse in verses for sign in verse.lemmas})
+    words = sorted({sign for verse in verses for sign in english(verse)})
     lemma, word = ({sign: number for number, sign in enumerate(some)} for some in (lemmas, words))
-    meetings = [(one, other) for verse in verses for other in _words(verse) for one in _lemmas(verse)]
+    meetings = [(one, other) for verse in verses for other in english(verse) for one in verse.lemmas]
     codes = torch.tensor([lemma[one] * len(words) + word[other] for one, other in meetings])
     lengths = [len(verse.lemmas) for verse in verses for _ in verse.english]
     owner = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths))
@@ -59,18 +60,15 @@ def likely(verses: Sequence[data.Verse], rounds: int = 8) -> dict[tuple[str, str
 def likeliest(known: dict[tuple[str, str], float], verse: data.Verse) -> Links:
     """Every word with the lemma that it is likeliest a translation of; of equal ones that nearest the diagonal."""
     scale, made = len(verse.greek) / len(verse.english), set()
-    for number, word in enumerate(_words(verse)):
+    for number, word in enumerate(english(verse)):
         near = [abs(key + 0.5 - (number + 0.5) * scale) for key in range(len(verse.greek))]
-        order = [(known.get((lemma, word), 0.0), -far) for lemma, far in zip(_lemmas(verse), near, strict=True)]
+        order = [(known.get((lemma, word), 0.0), -far) for lemma, far in zip(verse.lemmas, near, strict=True)]
         made.add((order.index(max(order)), number))
     return made
 
 
-def _lemmas(verse: data.Verse) -> Sequence[str]:
-    return verse.lemmas
-
-
-def _words(verse: data.Verse) -> Sequence[str]:
+def english(verse: data.Verse) -> list[str]:
+    """The words of the second text, in small letters."""
     return [word.lower() for word in verse.english]
 
 

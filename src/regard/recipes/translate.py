@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 
 from regard import data
-from regard.recipes.links import diagonal, drawn, error, likeliest, likely, most
+from regard.recipes.links import diagonal, drawn, english, error, likeliest, likely, most
 from regard.recipes.recipe import ATTENTION, BASELINE, Measure, Recipe, Work
 from regard.recipes.splits import place
 from regard.recipes.teaching import RARE, Plan, known, numbered, surprise, taught, written
@@ -68,14 +68,14 @@ def learn(work: Work, seed: int) -> None:
         taught(model, source, target, Plan(1 if work.quick else EPOCHS, rate), partial(_note, work, name))
         said = _texts(written(model, asked, ENGLISH + 4), signs)
         family = BASELINE if name == "GRU" else ATTENTION
-        values = surprise(model, asked, answer), _likeness(said, [" ".join(_english(one)) for one in judged]), None
+        values = surprise(model, asked, answer), _likeness(said, [" ".join(english(one)) for one in judged]), None
         work.add("verses", name, family, seed, values)
         if family is ATTENTION:
             for how, seen in looked(model, asked, answer).items():
                 work.add("links", name + how, family, seed, (None, None, error(most(seen, judged), judged)))
                 seen_by[name + how] = seen
     work.show(verses=judged, **seen_by)
-    work.remark(f"The first judging verse, by the transformer: {said[0]} — and truly: {' '.join(_english(judged[0]))}.")
+    work.remark(f"The first judging verse, by the transformer: {said[0]} — and truly: {' '.join(english(judged[0]))}.")
 
 
 def _note(work: Work, name: str, said: str) -> None:
@@ -92,20 +92,16 @@ def split(all_: Sequence[data.Verse]) -> list[bool]:
     return [place(" ".join(one.lemmas), "verses") < HELD for one in all_]
 
 
-def _english(verse: data.Verse) -> list[str]:
-    return [word.lower() for word in verse.english]
-
-
 def _signs(train: Sequence[data.Verse]) -> tuple[list[dict[str, int]], dict[str, int]]:
     """The lemmas, forms and English words that stand often enough."""
     sides = [known((one.lemmas for one in train), 2), known((one.forms for one in train), 2)]
-    return sides, known((_english(one) for one in train), LEAST)
+    return sides, known((english(one) for one in train), LEAST)
 
 
 def _rows(some: Sequence[data.Verse], sides: list[dict[str, int]], signs: dict[str, int]) -> tuple[Tensor, Tensor]:
     lemmas, forms = ([one.lemmas for one in some], [one.forms for one in some])
     parts = [numbered(rows, side) for rows, side in zip((lemmas, forms), sides, strict=True)]
-    return torch.stack(parts, -1), numbered([_english(one) for one in some], signs, end=True)
+    return torch.stack(parts, -1), numbered([english(one) for one in some], signs, end=True)
 
 
 def _texts(rows: Tensor, signs: dict[str, int]) -> list[str]:

@@ -157,14 +157,6 @@ def aligned(roles: tuple[Role, ...], ndim: int) -> tuple[Role, ...]:
     return (None,) * (ndim - len(roles)) + roles[max(0, len(roles) - ndim) :]
 
 
-def picked(leaf: Tensor, roles: tuple[Role, ...], role: Role, which: slice | list[int]) -> Tensor:
-    """What a leaf holds of some entries of the axis with this role; where that axis has one entry, it is all's."""
-    for axis, own in enumerate(aligned(roles, leaf.ndim)):
-        if own == role and leaf.shape[axis] > 1:
-            leaf = leaf[(slice(None),) * axis + (which,)]
-    return leaf
-
-
 def widest(device: torch.device) -> torch.dtype:
     """float64, or float32 on a device that has no wider numbers."""
     return torch.float32 if device.type == "mps" else torch.float64
