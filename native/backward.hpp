@@ -11,6 +11,7 @@ struct KeyBlock {
     real *key_room, *query_room, *grad_room;       // of other kinds, widened
     int64_t width;
     uint64_t words[QUERIES];
+    Errands* errands = nullptr;
     uint32_t key_words[BLOCK];
     bool partly;
 };
@@ -18,7 +19,7 @@ struct KeyBlock {
 // What all tiles of a head share.
 struct Sums {
     const real* delta;    // [queries]
-    real *query, *table;  // of this part: [whole blocks of queries][width], [table_size + 2 · BLOCK] or null
+    real *query, *table;  // of this run: [whole blocks of queries][width], [table_size + 2 · BLOCK] or null
 };
 
 // Keys and values take turns in it; one of them may be widened and the other not.
@@ -26,19 +27,26 @@ static int64_t key_room(const Problem& p) {
     return std::max(room_for(p.key, BLOCK, p.dim), room_for(p.value, BLOCK, p.value_dim));
 }
 
+// Of what a block of keys has of its own, beside others.
+static int64_t own_key_numbers(const Problem& p) { return (2 * p.dim + 2 * p.value_dim + lanes_up(p.dim)) * BLOCK; }
+
 static int64_t key_block_numbers(const Problem& p) {
     const int64_t tiles = 2 + (p.bias ? 2 : 0) + (p.cap ? 1 : 0);
-    return (2 * p.dim + 2 * p.value_dim + lanes_up(p.dim)) * BLOCK + tiles * QUERIES * BLOCK +
+    return own_key_numbers(p) + tiles * QUERIES * BLOCK +
            key_room(p) + room_for(p.query, QUERIES, p.dim) + room_for(p.out_grad, QUERIES, p.value_dim) +
            16 * LANES;
+}
+
+static void take_own(const Problem& p, KeyBlock& b, Scratch& memory) {
+    b.key_lanes = memory.take(p.dim * BLOCK), b.value_lanes = memory.take(p.value_dim * BLOCK);
+    b.key_rows = memory.take(b.width * BLOCK);
+    b.key_sum = memory.take(p.dim * BLOCK), b.value_sum = memory.take(p.value_dim * BLOCK);
 }
 
 static KeyBlock take_key_block(const Problem& p, Scratch& memory) {
     KeyBlock b;
     b.width = lanes_up(p.dim);
-    b.key_lanes = memory.take(p.dim * BLOCK), b.value_lanes = memory.take(p.value_dim * BLOCK);
-    b.key_rows = memory.take(b.width * BLOCK);
-    b.key_sum = memory.take(p.dim * BLOCK), b.value_sum = memory.take(p.value_dim * BLOCK);
+    take_own(p, b, memory);
     b.weight = memory.take(QUERIES * BLOCK), b.slope = memory.take(QUERIES * BLOCK);
     b.bias = p.bias ? memory.take(QUERIES * BLOCK) : nullptr, b.turned = p.bias ? memory.take(QUERIES * BLOCK) : nullptr;
     b.bend = p.cap ? memory.take(QUERIES * BLOCK) : nullptr;
@@ -72,7 +80,8 @@ REGARD_APART void plain_weights(const Problem& p, const KeyBlock& b, const Spot&
     multiply_long(s.queries, p.dim, query.data, query.row, query.column, b.key_lanes, b.weight,
                   [&](int64_t i, int64_t column, vf x) {
                       store(b.weight + i * BLOCK + column, exp2_of((x * sign - levels.middle[i]) * factor - levels.rest[i]));
-                  });
+                  },
+                  Meanwhile{b.errands});
 }
 
 REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& s) {
@@ -95,6 +104,7 @@ REGARD_INLINE void move_weights(const Problem& p, KeyBlock& b, const Spot& s) {
     if (p.bias) {
         bias_tile<Lanes::keys>(p, s, b.bias, b.turned);
         if (add_bias(b.bias, s.queries, b.weight)) {
+            if (!b.partly) std::fill_n(b.words, s.queries, ~uint64_t{0});
             unsee(b.bias, s.queries, b.words);
             b.partly = true;
         }
@@ -104,7 +114,7 @@ REGARD_INLINE void move_weights(const Problem& p, KeyBlock& b, const Spot& s) {
 
 REGARD_APART void product_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query) {
     multiply_long(s.queries, p.dim, query.data, query.row, query.column, b.key_lanes, b.weight,
-                  [&](int64_t i, int64_t column, vf x) { store(b.weight + i * BLOCK + column, x); });
+                  [&](int64_t i, int64_t column, vf x) { store(b.weight + i * BLOCK + column, x); }, Meanwhile{b.errands});
 }
 
 // Slopes in the product's own pass, the scale inside.
@@ -114,7 +124,8 @@ REGARD_APART void plain_slopes(const Problem& p, const KeyBlock& b, const Spot& 
                   [&](int64_t i, int64_t column, vf x) {
                       const vf weight = load(b.weight + i * BLOCK + column);
                       store(b.slope + i * BLOCK + column, weight * (x - delta[i]) * scale);
-                  });
+                  },
+                  Meanwhile{b.errands});
 }
 
 // dw of dropped pairs is 0, of others 1 / (1 − dropout) as great; and so are the weights for dv, once the slopes have used them.
@@ -151,7 +162,7 @@ REGARD_INLINE void move_slopes(const Problem& p, const KeyBlock& b, const Spot& 
 
 REGARD_APART void slope_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad) {
     multiply_long(s.queries, p.value_dim, grad.data, grad.row, grad.column, b.value_lanes, b.slope,
-                  [&](int64_t i, int64_t column, vf x) { store(b.slope + i * BLOCK + column, x); });
+                  [&](int64_t i, int64_t column, vf x) { store(b.slope + i * BLOCK + column, x); }, Meanwhile{b.errands});
 }
 
 REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query, const Rows& grad,
@@ -161,9 +172,12 @@ REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot&
             store(sum + row * width + column, load(sum + row * width + column) + x);
         };
     };
-    multiply(p.value_dim, BLOCK, s.queries, grad.data, grad.column, grad.row, b.weight, BLOCK, add_to(b.value_sum, BLOCK));
-    multiply(p.dim, BLOCK, s.queries, query.data, query.column, query.row, b.slope, BLOCK, add_to(b.key_sum, BLOCK));
-    multiply(s.queries, b.width, BLOCK, b.slope, BLOCK, 1, b.key_rows, b.width, add_to(query_sum + s.query * b.width, b.width));
+    multiply(p.value_dim, BLOCK, s.queries, grad.data, grad.column, grad.row, b.weight, BLOCK, add_to(b.value_sum, BLOCK),
+             Meanwhile{b.errands});
+    multiply(p.dim, BLOCK, s.queries, query.data, query.column, query.row, b.slope, BLOCK, add_to(b.key_sum, BLOCK),
+             Meanwhile{b.errands});
+    multiply(s.queries, b.width, BLOCK, b.slope, BLOCK, 1, b.key_rows, b.width, add_to(query_sum + s.query * b.width, b.width),
+             Meanwhile{b.errands});
 }
 
 // Whether score and slope are the product but for the scale, so that they can be had in the product's own pass.
@@ -212,19 +226,23 @@ REGARD_INLINE void differentiate_tile(const Problem& p, KeyBlock& b, const Spot&
     add_gradients(p, b, s, query, grad, sums.query);
 }
 
-// Tiles of reals, for runs.hpp: what all threads share, a block of keys, a tile.
+// A block of keys of reals, for runs.hpp.
 class RealTiles {
    public:
-    struct Shared {
-        explicit Shared(const Problem&) {}
-        void make(const Choice&, Team&) const {}
-    };
-    KeyBlock block;
+    using Shared = NoShared;
+    using Unit = NoUnit;
 
-    RealTiles(const Problem& p, const Shared&, Scratch& memory) : block(take_key_block(p, memory)) {}
+    RealTiles(const Problem& p, const Shared&, Scratch& memory) : block_(take_key_block(p, memory)) {}
+    // Beside another block: what lives from tile to tile is its own.
+    RealTiles(const Problem& p, const RealTiles& other, Scratch& memory) : block_(other.block_) { take_own(p, block_, memory); }
     static int64_t numbers(const Problem& p) { return key_block_numbers(p); }  // of its memory
+    static int64_t own_numbers(const Problem& p) { return own_key_numbers(p); }
     static int64_t width(const Problem& p) { return lanes_up(p.dim); }         // of a row of dq
+    KeyBlock& block() { return block_; }
     // Whether all numbers of the block are tame.
-    REGARD_INLINE bool begin(const Problem& p, const Spot& s) { return begin_keys(p, block, s); }
-    REGARD_INLINE void tile(const Problem& p, const Spot& s, const Sums& sums) { differentiate_tile(p, block, s, sums); }
+    REGARD_INLINE bool begin(const Problem& p, const Spot& s) { return begin_keys(p, block_, s); }
+    REGARD_INLINE void tile(const Problem& p, const Spot& s, const Sums& sums) { differentiate_tile(p, block_, s, sums); }
+
+   private:
+    KeyBlock block_;
 };

@@ -3,9 +3,9 @@
 static void blocks_forward(const Problem& p, const Choice& choice) {
     if (choice.all_by_rows()) return;
 #ifdef REGARD_PAIRS_HERE
-    if (takes_pairs(p)) return void(pairs_forward(p, choice));
+    if (takes_pairs(p)) return void(tiles_forward<PairRows>(p, choice));
 #endif
-    tiles_forward(p, choice);
+    tiles_forward<RealRows>(p, choice);
 }
 
 bool forward(const Problem& p) {

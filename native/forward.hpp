@@ -9,6 +9,7 @@ struct QueryBlock {
     real *query, *score, *sum;                        // [dim][BLOCK], [KEYS][BLOCK], [value_dim][BLOCK]
     real *bias, *turned, *key_room, *value_room;      // bias tiles; keys, values and queries of other kinds, widened
     vf top[VECTORS], total[VECTORS], shrink[VECTORS];
+    Errands* errands = nullptr;
     uint64_t words[KEYS];
     uint32_t row_words[BLOCK];
     bool partly;                                      // whether words hide any pair of the tile
@@ -31,7 +32,7 @@ static QueryBlock take_query_block(const Problem& p, Scratch& memory) {
 REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     const Rows key = rows_of(p.key, s.batch, s.head / p.group(), s.key, s.keys, p.dim, b.key_room);
     multiply_long(s.keys, p.dim, key.data, key.row, key.column, b.query, b.score,
-                  [&](int64_t j, int64_t column, vf x) { store(b.score + j * BLOCK + column, x); });
+                  [&](int64_t j, int64_t column, vf x) { store(b.score + j * BLOCK + column, x); }, Meanwhile{b.errands});
 }
 
 // Products to what is to be exponentiated, hidden pairs −∞.
@@ -123,7 +124,8 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
              [&](int64_t c, int64_t column, vf x) {
                  real* at = b.sum + c * BLOCK + column;
                  store(at, load(at) * b.shrink[column / LANES] + x);
-             });
+             },
+             Meanwhile{b.errands});
 }
 
 // What a product of 1 adds to the score, where scores are left as products; and what that is in powers of two.
@@ -216,40 +218,65 @@ REGARD_INLINE void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     if (p.dropout) drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);
 }
 
-// each(tile) for every tile of the keys [s.key, end) of which a row of the block sees any; b.words and b.partly say which.
-template <class Each>
-REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, Spot s, int64_t end, const Each& each) {
-    Walk walk(p.form(s.batch, s.head), s.query, s.queries, p.keys);
-    for (s.key = walk.next(s.key); s.key < end; s.key = walk.next(s.key + KEYS)) {
-        s.keys = std::min<int64_t>(end - s.key, KEYS);
-        const Seen seen = walk.look(s.key, s.keys, b.words);
-        if (seen == Seen::nothing) continue;
-        b.partly = seen == Seen::some;
-        each(s);
+// The tiles of a block of query rows, upwards from s.key to `end`: those of which a row sees any.
+class TileWalk {
+   public:
+    TileWalk(const Problem& p, const Spot& s, int64_t end)
+        : walk_(p.form(s.batch, s.head), s.query, s.queries, p.keys), at_(s), end_(std::min(end, p.keys)) {
+        at_.key = walk_.next(s.key);
     }
+    // each(tile) for those that begin before `key`; b.words and b.partly say which of its pairs are visible.
+    template <class Each>
+    REGARD_INLINE void before(int64_t key, QueryBlock& b, const Each& each) {
+        for (key = std::min(key, end_); at_.key < key; at_.key = walk_.next(at_.key + KEYS)) {
+            at_.keys = std::min<int64_t>(end_ - at_.key, KEYS);
+            const Seen seen = walk_.look(at_.key, at_.keys, b.words);
+            if (seen == Seen::nothing) continue;
+            b.partly = seen == Seen::some;
+            each(at_);
+        }
+    }
+
+   private:
+    Walk walk_;
+    Spot at_;
+    int64_t end_;
+};
+
+// each(tile) for all of them.
+template <class Each>
+REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, const Spot& s, int64_t end, const Each& each) {
+    TileWalk(p, s, end).before(end, b, each);
 }
 
-REGARD_APART void attend_rows(const Problem& p, QueryBlock& b, const Spot& s) {
-    begin_rows(p, b, s);
-    each_tile(p, b, s, p.keys, [&](const Spot& tile) {
-        product_tile(p, b, tile);
-        weigh_tile(p, b, tile);
-        add_values(p, b, tile);
-    });
-    write_rows(p, b, s);
-}
+// What stands ready for all blocks: of reals, nothing.
+struct NoShared {
+    explicit NoShared(const Problem&) {}
+    void make(const Choice&, Team&) const {}
+};
+struct NoUnit {};
 
-static bool tiles_forward(const Problem& p, const Choice& choice) {
-    const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
-    return parallel(p.threads, [&](Team& team) {
-        Scratch memory(query_block_numbers(p));
-        QueryBlock b = take_query_block(p, memory);
-        team.dynamic(items, [&](int64_t item) {
-            if (choice.by_rows(item / blocks / p.group())) return;
-            const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;  // causal: the longest first
-            const int64_t rows = p.queries - first < BLOCK ? p.queries - first : BLOCK;
-            attend_rows(p, b, {head / p.heads, head % p.heads, first, rows, 0, 0});
-        });
-        return true;
-    });
-}
+// A block of rows of reals, for abreast.hpp.
+class RealRows {
+   public:
+    using Shared = NoShared;
+    using Unit = NoUnit;
+
+    RealRows(const Problem& p, const Shared&, Scratch& memory) : block_(take_query_block(p, memory)) {}
+    // Beside another block: what lives from tile to tile is its own.
+    RealRows(const Problem& p, const RealRows& other, Scratch& memory) : block_(other.block_) {
+        block_.query = memory.take(p.dim * BLOCK), block_.sum = memory.take(p.value_dim * BLOCK);
+    }
+    static int64_t numbers(const Problem& p) { return query_block_numbers(p); }  // of its memory
+    static int64_t own_numbers(const Problem& p) { return (p.dim + p.value_dim) * BLOCK; }
+    QueryBlock& block() { return block_; }
+    void begin(const Problem& p, const Spot& s) { begin_rows(p, block_, s); }
+    void tile(const Problem& p, const Spot& s) {
+        product_tile(p, block_, s);
+        weigh_tile(p, block_, s);
+        add_values(p, block_, s);
+    }
+
+   private:
+    QueryBlock block_;
+};

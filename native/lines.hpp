@@ -73,8 +73,6 @@ REGARD_INLINE void by_kind(Kind kind, const Run& run) {
     run(Real{});
 }
 
-REGARD_INLINE int64_t bytes_of(Kind kind) { return kind == Kind::float64 ? 8 : kind == Kind::float32 ? 4 : 2; }
-
 // Rows `row[0]` … of one head; those whose columns lie apart are copied to `room` [BLOCK][columns] first. Pointers up to
 // the next multiple of the lanes repeat the last.
 REGARD_APART void find_lines(const Array& a, int64_t batch, int64_t head, const int64_t* row, int64_t count,

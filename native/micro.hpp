@@ -22,46 +22,56 @@ REGARD_INLINE void product(int64_t depth, const real* a, int64_t a_row, int64_t 
     }
 }
 
+// Where nothing else is to be done between the blocks of a product.
+struct Nothing {
+    REGARD_INLINE void operator()(int64_t, int64_t) const {}
+};
+
 // All rows against one strip of VECTORS vectors, ROWS at a time and what is left in halves; finish(row, column, vector).
-template <int ROWS, int VECTORS, class Finish>
+// meanwhile(rows, columns) is called after each of these blocks.
+template <int ROWS, int VECTORS, class Finish, class Meanwhile>
 REGARD_INLINE void strip(int64_t row, int64_t rows, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
-                         int64_t b_depth, const Finish& finish) {
-    for (; row + ROWS <= rows; row += ROWS)
+                         int64_t b_depth, const Finish& finish, const Meanwhile& meanwhile) {
+    for (; row + ROWS <= rows; row += ROWS) {
         product<ROWS, VECTORS>(depth, a + row * a_row, a_row, a_depth, b, b_depth,
                                [&](int m, int column, vf x) { finish(row + m, column, x); });
+        meanwhile(ROWS, VECTORS * LANES);
+    }
     if constexpr (ROWS > 1) {
         constexpr int FEWER = ROWS > 4 ? 4 : ROWS / 2;
-        if (row < rows) strip<FEWER, VECTORS>(row, rows, depth, a, a_row, a_depth, b, b_depth, finish);
+        if (row < rows) strip<FEWER, VECTORS>(row, rows, depth, a, a_row, a_depth, b, b_depth, finish, meanwhile);
     }
 }
 
 // finish(row, column, Σ_k A(row, k) · B(k, column)) for `columns`, a multiple of the lanes.
-template <class Finish>
+template <class Finish, class Meanwhile = Nothing>
 REGARD_INLINE void multiply(int64_t rows, int64_t columns, int64_t depth, const real* a, int64_t a_row, int64_t a_depth,
-                            const real* b, int64_t b_depth, const Finish& finish) {
+                            const real* b, int64_t b_depth, const Finish& finish, const Meanwhile& meanwhile = {}) {
     constexpr int WIDE = MICRO_VECTORS * LANES;
     int64_t first = 0;
     for (; first + WIDE <= columns; first += WIDE)
         strip<MICRO_ROWS, MICRO_VECTORS>(0, rows, depth, a, a_row, a_depth, b + first, b_depth,
-                             [&](int64_t row, int column, vf x) { finish(row, first + column, x); });
+                             [&](int64_t row, int column, vf x) { finish(row, first + column, x); }, meanwhile);
     for (; first < columns; first += LANES)
         strip<MICRO_ROWS, 1>(0, rows, depth, a, a_row, a_depth, b + first, b_depth,
-                 [&](int64_t row, int column, vf x) { finish(row, first + column, x); });
+                 [&](int64_t row, int column, vf x) { finish(row, first + column, x); }, meanwhile);
 }
 
 // The same for a long sum: runs of DEPTH are summed each on its own, in `tile` [rows][BLOCK], so that errors don't pile up.
-template <class Finish>
+template <class Finish, class Meanwhile = Nothing>
 REGARD_INLINE void multiply_long(int64_t rows, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
-                                 real* tile, const Finish& finish) {
+                                 real* tile, const Finish& finish, const Meanwhile& meanwhile = {}) {
     int64_t k = 0;
     for (; k + DEPTH < depth; k += DEPTH)
         multiply(rows, BLOCK, DEPTH, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,
                  [&](int64_t row, int64_t column, vf x) {
                      real* at = tile + row * BLOCK + column;
                      store(at, k ? load(at) + x : x);
-                 });
+                 },
+                 meanwhile);
     multiply(rows, BLOCK, depth - k, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,
              [&](int64_t row, int64_t column, vf x) {
                  finish(row, column, k ? load(tile + row * BLOCK + column) + x : x);
-             });
+             },
+             meanwhile);
 }

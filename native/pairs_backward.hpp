@@ -16,17 +16,22 @@ struct PairKeys {
 
 static int64_t pair_width(const Problem& p) { return up(p.dim, WIDE); }
 
+static void take_own(const Problem& p, PairKeys& b, Scratch& memory) {
+    const auto pairs = [&](int64_t count) { return reinterpret_cast<pair*>(memory.take(count)); };
+    b.block.key_sum = memory.take(up(p.dim, PAIR_ROWS) * BLOCK), b.block.value_sum = memory.take(up(p.value_dim, PAIR_ROWS) * BLOCK);
+    b.key_lanes = pairs(b.depth / 2 * BLOCK), b.value_lanes = pairs(b.value_depth / 2 * BLOCK);
+    b.key_pairs = pairs(BLOCK / 2 * b.width);
+}
+
 static PairKeys take_pair_keys(const Problem& p, Scratch& memory) {
     PairKeys b;
     b.depth = up(p.dim, PAIR_DEPTH), b.value_depth = up(p.value_dim, PAIR_DEPTH), b.width = pair_width(p);
     const auto pairs = [&](int64_t count) { return reinterpret_cast<pair*>(memory.take(count)); };
     const auto halves = [&](int64_t count) { return reinterpret_cast<half*>(memory.take(count / 2)); };
     const auto tile = [&](bool wanted) { return wanted ? memory.take(QUERIES * BLOCK) : nullptr; };
-    b.block.key_sum = memory.take(up(p.dim, PAIR_ROWS) * BLOCK), b.block.value_sum = memory.take(up(p.value_dim, PAIR_ROWS) * BLOCK);
+    take_own(p, b, memory);
     b.block.weight = tile(!plain(p)), b.block.slope = tile(!plain(p));
     b.block.bias = tile(bool(p.bias)), b.block.turned = tile(bool(p.bias)), b.block.bend = tile(p.cap != 0);
-    b.key_lanes = pairs(b.depth / 2 * BLOCK), b.value_lanes = pairs(b.value_depth / 2 * BLOCK);
-    b.key_pairs = pairs(BLOCK / 2 * b.width);
     b.weight = pairs(QUERIES / 2 * BLOCK), b.slope = pairs(QUERIES / 2 * BLOCK);
     b.slope_rows = halves(QUERIES * BLOCK);
     b.strips = memory.take(2 * QUERIES * WIDE);
@@ -34,10 +39,14 @@ static PairKeys take_pair_keys(const Problem& p, Scratch& memory) {
     return b;
 }
 
+// Of what a block of keys has of its own, beside others.
+static int64_t own_pair_numbers(const Problem& p) {
+    return (2 * up(p.dim, PAIR_DEPTH) + 2 * up(p.value_dim, PAIR_DEPTH) + pair_width(p)) * BLOCK;
+}
+
 static int64_t pair_keys_numbers(const Problem& p) {
     const int64_t tiles = 2 + (plain(p) ? 0 : 2) + (p.bias ? 2 : 0) + (p.cap ? 1 : 0);
-    const int64_t dims = up(p.dim, PAIR_DEPTH) + up(p.value_dim, PAIR_DEPTH);
-    return (dims * 2 + pair_width(p)) * BLOCK + tiles * QUERIES * BLOCK + 2 * QUERIES * WIDE + 16 * LANES;
+    return own_pair_numbers(p) + tiles * QUERIES * BLOCK + 2 * QUERIES * WIDE + 16 * LANES;
 }
 
 // Whether all numbers are tame, as in tiles.hpp: their bits, without the sign, are in the order of their magnitudes.
@@ -197,14 +206,18 @@ REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries&
         at.add(b, turned, strip, b.weight + strip * WIDE, b.slope + strip * WIDE, BLOCK);
 }
 
-// Tiles of pairs, for runs.hpp.
+// A block of keys of pairs, for runs.hpp.
 class PairTiles {
    public:
     using Shared = TurnedRows;
+    using Unit = PairUnit;
 
-    PairTiles(const Problem& p, const Shared& turned, Scratch& memory) : turned_(turned), b_(take_pair_keys(p, memory)), block(b_.block) {}
+    PairTiles(const Problem& p, const Shared& turned, Scratch& memory) : turned_(turned), b_(take_pair_keys(p, memory)) {}
+    PairTiles(const Problem& p, const PairTiles& other, Scratch& memory) : turned_(other.turned_), b_(other.b_) { take_own(p, b_, memory); }
     static int64_t numbers(const Problem& p) { return pair_keys_numbers(p); }
+    static int64_t own_numbers(const Problem& p) { return own_pair_numbers(p); }
     static int64_t width(const Problem& p) { return pair_width(p); }
+    KeyBlock& block() { return b_.block; }
     REGARD_INLINE bool begin(const Problem& p, const Spot& s) { return begin_pair_keys(p, b_, s); }
     REGARD_INLINE void tile(const Problem& p, const Spot& s, const Sums& sums) {
         const PairedQueries at(p, b_, turned_, s);
@@ -217,9 +230,5 @@ class PairTiles {
 
    private:
     const Shared& turned_;
-    [[maybe_unused]] const PairUnit unit_{};
     PairKeys b_;
-
-   public:
-    KeyBlock& block;
 };

@@ -116,18 +116,6 @@ REGARD_APART void partial_tile(const Problem& p, PairBlock& b, const PairedTile&
     for (int strip = 0; strip < STRIPS; ++strip) tile.add(b.weight + strip * STRIP, BLOCK, strip, q.sum);
 }
 
-REGARD_APART void attend_pairs(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) {
-    begin_pairs(p, b, s);
-    each_tile(p, b.block, s, p.keys, [&](const Spot& at) {
-        const PairedTile tile(p, b, turned, at);
-        if (b.block.partly || p.dropout || p.moved() || at.keys < KEYS)
-            partial_tile(p, b, tile, at);
-        else
-            whole_tile(p, b, tile);
-    });
-    write_rows(p, b.block, s);
-}
-
 static PairBlock take_pair_block(const Problem& p, Scratch& memory) {
     PairBlock b;
     b.depth = up(p.dim, PAIR_DEPTH);
@@ -166,22 +154,45 @@ class PairScores {
     QueryBlock& block;
 };
 
-static bool pairs_forward(const Problem& p, const Choice& choice) {
-    const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK, items = p.batch * p.heads * blocks;
-    const Turned turned(p.value, p.batch, p.kv_heads, p.keys, p.value_dim);
-    return parallel(p.threads, [&](Team& team) {
-        [[maybe_unused]] const PairUnit unit;
-        Scratch memory(pair_block_numbers(p)), words(turned.room());
-        PairBlock b = take_pair_block(p, memory);
-        pair* room = reinterpret_cast<pair*>(words.take(turned.room()));
-        team.even(turned.blocks(), [&](int64_t n) {
-            if (!choice.by_rows(turned.head(n))) turned.turn(n, room);
+// All values, turned.
+struct TurnedValues {
+    Turned value;
+    int64_t group;
+
+    explicit TurnedValues(const Problem& p) : value(p.value, p.batch, p.kv_heads, p.keys, p.value_dim), group(p.group()) {}
+    void make(const Choice& choice, Team& team) const {
+        Scratch words(value.room());
+        pair* room = reinterpret_cast<pair*>(words.take(0));
+        team.even(value.blocks(), [&](int64_t n) {
+            if (!choice.by_rows(value.head(n))) value.turn(n, room);
         });
-        team.dynamic(items, [&](int64_t item) {
-            if (choice.by_rows(item / blocks / p.group())) return;
-            const int64_t head = item / blocks, first = (blocks - 1 - item % blocks) * BLOCK;
-            attend_pairs(p, b, turned, {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0});
-        });
-        return true;
-    });
-}
+    }
+};
+
+// A block of rows of pairs, for abreast.hpp.
+class PairRows {
+   public:
+    using Shared = TurnedValues;
+    using Unit = PairUnit;
+
+    PairRows(const Problem& p, const Shared& shared, Scratch& memory) : values_(shared.value), b_(take_pair_block(p, memory)) {}
+    PairRows(const Problem& p, const PairRows& other, Scratch& memory) : values_(other.values_), b_(other.b_) {
+        b_.block.sum = memory.take(up(p.value_dim, PAIR_ROWS) * BLOCK);
+        b_.query = reinterpret_cast<pair*>(memory.take(b_.depth / 2 * BLOCK));
+    }
+    static int64_t numbers(const Problem& p) { return pair_block_numbers(p); }
+    static int64_t own_numbers(const Problem& p) { return (up(p.value_dim, PAIR_ROWS) + up(p.dim, PAIR_DEPTH) / 2) * BLOCK; }
+    QueryBlock& block() { return b_.block; }
+    void begin(const Problem& p, const Spot& s) { begin_pairs(p, b_, s); }
+    void tile(const Problem& p, const Spot& s) {
+        const PairedTile tile(p, b_, values_, s);
+        if (b_.block.partly || p.dropout || p.moved() || s.keys < KEYS)
+            partial_tile(p, b_, tile, s);
+        else
+            whole_tile(p, b_, tile);
+    }
+
+   private:
+    const Turned& values_;
+    PairBlock b_;
+};

@@ -32,7 +32,7 @@ class Team {
         dynamic(count, each);
     }
 
-   private:
+    // Waits for all others.
     void meet() {
         std::unique_lock<std::mutex> lock(mutex_);
         const int64_t round = rounds_;
@@ -44,6 +44,7 @@ class Team {
         }
     }
 
+   private:
     const int64_t size_;
     std::atomic<int64_t> next_{0};
     int64_t waiting_ = 0, rounds_ = 0;
@@ -81,6 +82,10 @@ struct Team {
     void even(int64_t count, const Each& each) {
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < count; ++n) each(n);
+    }
+    // Waits for all others.
+    void meet() {
+#pragma omp barrier
     }
 };
 

@@ -1,47 +1,5 @@
 // The backward pass over all tiles, whatever a tile is computed with (RealTiles, PairTiles). The keys of a head are cut into
-// runs, each with a dq of its own that is added in order, so that neither threads nor other heads change a bit of the result.
-
-// Between which keys each block of query rows sees anything.
-class Reaches {
-   public:
-    explicit Reaches(const Problem& p)
-        : p_(p), blocks_((p.queries + QUERIES - 1) / QUERIES), ends_((p.forms ? p.form_count : 0) * blocks_ * 2) {
-        for (int64_t n = 0; n < static_cast<int64_t>(ends_.size()) / 2; ++n) {
-            const int64_t first = n % blocks_ * QUERIES, rows = std::min<int64_t>(p.queries - first, QUERIES);
-            reach(p.forms[n / blocks_], first, rows, p.keys, ends_[2 * n], ends_[2 * n + 1]);
-        }
-    }
-    int64_t blocks() const { return blocks_; }
-
-    // Whether a block of rows of a head may see any of the keys [low, high).
-    bool meet(const Form* form, int64_t block, int64_t low, int64_t high) const {
-        if (!form) return true;
-        const int64_t* ends = &ends_[((form - p_.forms) * blocks_ + block) * 2];
-        return ends[0] < high && ends[1] > low;
-    }
-
-   private:
-    const Problem& p_;
-    int64_t blocks_;
-    List<int64_t> ends_;  // [forms][blocks][2]
-};
-
-// All query rows of one head against the block of keys.
-template <class Tiles>
-REGARD_APART void differentiate_head(const Problem& p, Tiles& tiles, const Reaches& reaches, Spot s, const Sums& sums) {
-    const Form* form = p.form(s.batch, s.head);
-    for (int64_t block = 0; block < reaches.blocks(); ++block) {
-        if (!reaches.meet(form, block, s.key, s.key + s.keys)) continue;
-        s.query = block * QUERIES, s.queries = std::min<int64_t>(p.queries - s.query, QUERIES);
-        const Seen seen = look_along(form, s.query, s.queries, s.key, s.keys, tiles.block.words);
-        if (seen == Seen::nothing) continue;
-        tiles.block.partly = seen == Seen::some;
-        tiles.tile(p, s, sums);
-    }
-}
-
-// How many runs the keys are cut into: by their number alone.
-static int64_t parts_of(int64_t keys) { return keys <= 4 * BLOCK ? 1 : keys <= 16 * BLOCK ? 2 : 4; }
+// runs, each with a dq of its own.
 
 // delta_i from do_i · out_i, and the row's part of the sink's gradient, −w_sink · (do_i · out_i).
 REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, int64_t row, real sum) {
@@ -67,100 +25,7 @@ REGARD_APART void dots_of(const Problem& p, const real* grad, const real* out, r
     }
 }
 
-// Memory that several runs of keys add to, each to its own. dq is there for as many key heads at a time as 16 MiB hold:
-// memory of that size is found again by the next call, more would be new pages every time.
-struct Shares {
-    int64_t blocks, parts, width, rows, table;  // blocks: of keys; rows: whole blocks; table: numbers of one head's, its room included, or 0
-    int64_t together;                   // key heads at a time
-    Scratch query;                      // [parts][together · group][rows][width]
-    List<real> tables, delta;           // [parts][heads of all entries][table], [heads of all entries][queries]
-
-    Shares(const Problem& p, int64_t width)
-        : blocks((p.keys + BLOCK - 1) / BLOCK), parts(parts_of(p.keys)), width(width), rows((p.queries + QUERIES - 1) / QUERIES * QUERIES),
-          table(p.bias_grad.table ? p.bias.table_size + 2 * BLOCK : 0),
-          together(std::clamp<int64_t>((int64_t{1} << 24) / (parts * p.group() * rows * width * sizeof(real)), 1, p.batch * p.kv_heads)),
-          query(parts * together * p.group() * rows * width), tables(parts * p.batch * p.heads * table),
-          delta(p.batch * p.heads * p.queries) {}
-
-    // The keys [first_key(part), first_key(part + 1)) are those of a run.
-    int64_t first_key(int64_t part) const { return blocks * part / parts * BLOCK; }
-    // head: of all entries.
-    real* query_row(const Problem& p, int64_t part, int64_t head, int64_t row) const {
-        const int64_t heads = together * p.group();
-        return query.all() + ((part * heads + head % heads) * rows + row) * width;
-    }
-    Sums of(const Problem& p, int64_t batch, int64_t head, int64_t part) {
-        const int64_t all = p.batch * p.heads;
-        head += batch * p.heads;
-        return {delta.data() + head * p.queries, query_row(p, part, head, 0),
-                table ? tables.data() + (part * all + head) * table : nullptr};
-    }
-};
-
-// Whether a block of query rows has a dq of this run of keys.
-static bool has_part(const Problem& p, const Reaches& reaches, const Shares& shares, int64_t batch, int64_t head, int64_t part,
-                     int64_t block) {
-    return reaches.meet(p.form(batch, head), block, shares.first_key(part), shares.first_key(part + 1));
-}
-
-static void clear_query(const Problem& p, const Reaches& reaches, const Shares& shares, int64_t batch, int64_t head, int64_t part) {
-    for (int64_t block = 0; block < reaches.blocks(); ++block)
-        if (has_part(p, reaches, shares, batch, head, part, block))
-            std::fill_n(shares.query_row(p, part, batch * p.heads + head, block * QUERIES), QUERIES * shares.width, real(0));
-}
-
-// One run of keys of one key head: whether all numbers are tame.
-template <class Tiles>
-static bool differentiate_part(const Problem& p, Tiles& tiles, const Reaches& reaches, Shares& shares, int64_t kv_head,
-                               int64_t part) {
-    const int64_t batch = kv_head / p.kv_heads, low = shares.first_key(part), high = shares.first_key(part + 1);
-    kv_head %= p.kv_heads;
-    bool fine = true;
-    for (int64_t g = 0; g < p.group(); ++g) clear_query(p, reaches, shares, batch, kv_head * p.group() + g, part);
-    Divide ones;
-    for (int n = 0; n < BLOCK; ++n) ones.set(n, 1);
-    for (int64_t key = low; key < high; key += BLOCK) {
-        const int64_t keys = std::min<int64_t>(p.keys - key, BLOCK), head = kv_head * p.group();
-        fine = tiles.begin(p, {batch, head, 0, 0, key, keys}) && fine;
-        for (int64_t g = 0; g < p.group(); ++g)
-            differentiate_head(p, tiles, reaches, {batch, head + g, 0, 0, key, keys}, shares.of(p, batch, head + g, part));
-        write_lanes(p.key_grad, batch, kv_head, key, keys, p.dim, tiles.block.key_sum, ones);
-        write_lanes(p.value_grad, batch, kv_head, key, keys, p.value_dim, tiles.block.value_sum, ones);
-    }
-    return fine;
-}
-
-// dq of a row: the parts that there are, in order.
-static void write_query(const Problem& p, const Reaches& reaches, const Shares& shares, int64_t n) {
-    const int64_t head = n / p.queries, row = n % p.queries;
-    real* sum = nullptr;
-    for (int64_t part = 0; part < shares.parts; ++part) {
-        if (!has_part(p, reaches, shares, head / p.heads, head % p.heads, part, row / QUERIES)) continue;
-        real* more = shares.query_row(p, part, head, row);
-        for (int64_t d = 0; sum && d < shares.width; d += LANES) store(sum + d, load(sum + d) + load(more + d));
-        if (!sum) sum = more;
-    }
-    write_row(p.query_grad, head / p.heads, head % p.heads, row, 0, p.dim, [&](int64_t d) { return sum ? sum[d] : real(0); });
-}
-
-// The table's gradient of a head: batch entries and parts in order.
-static void write_table(const Problem& p, Shares& shares, int64_t head) {
-    real* to = p.bias_grad.table.at<real>(0, head, 0);
-    for (int64_t n = 0; n < p.bias.table_size; ++n) {
-        real sum = 0;
-        for (int64_t one = 0; one < shares.parts * p.batch; ++one)
-            sum += shares.tables[(one * p.heads + head) * shares.table + BLOCK + n];
-        to[n] = sum;
-    }
-}
-
-// Whether one element of a bias stands for several batch entries or heads, so that their gradients can't run side by side.
-static bool shared(const Problem& p) {
-    const Array& to = p.bias_grad.pairs;
-    return to && ((p.batch > 1 && !to.batch) || (p.heads > 1 && !to.head));
-}
-
-// Room for the blocks of rows that `begin_block` brings into the lanes.
+// Room for the blocks of rows that are brought into the lanes for their delta.
 struct RowRoom {
     real *grad, *out, *rows;
 
@@ -172,7 +37,7 @@ struct RowRoom {
 
 // delta of a block of rows, into its place: whether all their numbers are tame.
 static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, const Spot& s) {
-    real dots[BLOCK];
+    real dots[BLOCK], *delta = shares.delta_of(s.batch * p.heads + s.head) + s.query;
     const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
     to_lanes(out, s.queries, p.value_dim, room.out);
     const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
@@ -180,53 +45,197 @@ static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, c
     bool fine = !hides(p) || tame(grad, s.queries, p.value_dim);
     dots_of(p, room.grad, room.out, dots);
     for (int64_t i = 0; i < s.queries; ++i) {
-        const real delta = settled_delta(p, s.batch, s.head, s.query + i, dots[i]);
-        shares.delta[(s.batch * p.heads + s.head) * p.queries + s.query + i] = delta;
-        fine = fine && delta - delta == 0;
+        delta[i] = settled_delta(p, s.batch, s.head, s.query + i, dots[i]);
+        fine = fine && delta[i] - delta[i] == 0;
     }
     return fine && (!hides(p) || tame(rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, room.rows), s.queries, p.dim));
 }
 
-// Some key heads, from `first` on, all their runs.
-template <class Tiles>
-static bool differentiate_heads(const Problem& p, Tiles& tiles, const Choice& choice, const Reaches& reaches, Shares& shares,
-                                int64_t first, Team& team) {
-    const int64_t count = std::min(shares.together, p.batch * p.kv_heads - first), in_turn = shared(p) ? count : 1;
-    bool fine = true;
-    team.dynamic(count / in_turn * shares.parts, [&](int64_t item) {
-        for (int64_t n = 0; n < in_turn; ++n) {
-            const int64_t kv_head = first + item / shares.parts * in_turn + n;
-            if (!choice.by_rows(kv_head))
-                fine = differentiate_part(p, tiles, reaches, shares, kv_head, item % shares.parts) && fine;
-        }
-    });
-    team.even(count * p.group() * p.queries, [&](int64_t n) {
-        if (!choice.by_rows(first + n / p.queries / p.group())) write_query(p, reaches, shares, first * p.group() * p.queries + n);
-    });
-    return fine;
+// How many blocks of keys go through the rows of a head together: where these are more than the nearer caches hold, they
+// are fetched once for all blocks. Each meets them in the same order as alone: that changes no bit.
+static int64_t blocks_together(const Problem& p, const Shares& shares) {
+    constexpr int64_t FAR = int64_t{1} << 20, MOST = 4, ROOM = int64_t{1} << 17;  // bytes of rows, blocks, numbers of these
+    if (p.group() * p.queries * (p.dim * 2 + p.value_dim) * bytes_of(p.query.kind) <= FAR) return 1;
+    return std::clamp<int64_t>(ROOM / own_key_numbers(p), 1, std::min(MOST, shares.blocks));
 }
+
+// One thread's runs, one after another.
+template <class Tiles>
+class Runner {
+   public:
+    bool fine = true;  // whether all numbers were tame
+
+    Runner(const Problem& p, const typename Tiles::Shared& before, const Reaches& reaches, Shares& shares)
+        : p_(p), reaches_(reaches), shares_(shares), together_(blocks_together(p, shares)),
+          memory_(Tiles::numbers(p) + (together_ - 1) * Tiles::own_numbers(p) + RowRoom::numbers(p)), room_(p, memory_) {
+        tiles_.reserve(together_);
+        tiles_.emplace_back(p, before, memory_);
+        tiles_[0].block().errands = &errands_;
+        while (static_cast<int64_t>(tiles_.size()) < together_) tiles_.emplace_back(p, tiles_[0], memory_);
+        for (int n = 0; n < BLOCK; ++n) ones_.set(n, 1);
+    }
+    // delta of a block of rows, by their number in the key head's group.
+    void settle(int64_t kv_head, int64_t n) {
+        const int64_t head = kv_head % p_.kv_heads * p_.group() + n / reaches_.blocks(), row = n % reaches_.blocks() * QUERIES;
+        const Spot s = {kv_head / p_.kv_heads, head, row, std::min<int64_t>(p_.queries - row, QUERIES), 0, 0};
+        fine = begin_block(p_, shares_, room_, s) && fine;
+    }
+    // A run of a key head; next: the head of the run that is likely to come after it.
+    void run(int64_t kv_head, int64_t part, int64_t next) {
+        const int64_t place = shares_.place(kv_head), end = std::min(shares_.first_key(part + 1), p_.keys);
+        for (int64_t n = 0; shares_.parts == 1 && n < p_.group() * reaches_.blocks(); ++n) settle(kv_head, n);
+        clear(kv_head, place, part);
+        for (int64_t key = shares_.first_key(part); key < end; key += together_ * BLOCK) {
+            const int64_t keys = std::min(end - key, together_ * BLOCK);
+            Spot s = {kv_head / p_.kv_heads, kv_head % p_.kv_heads * p_.group(), 0, 0, key, keys};
+            look_ahead(s, end, next);
+            begin(s);
+            for (int64_t g = 0; g < p_.group(); ++g) differentiate(s, g, place, part);
+            write_keys(s);
+            last_ = kv_head;
+        }
+        if (!shares_.end_run(kv_head)) return;
+        for (int64_t row = 0; row < p_.group() * p_.queries; ++row) write_query(kv_head, place, row / p_.queries, row % p_.queries);
+        shares_.leave(place);
+    }
+
+   private:
+    // Whether a block of query rows has a dq of this run.
+    bool has_part(int64_t kv_head, int64_t head, int64_t part, int64_t block) const {
+        const Form* form = p_.form(kv_head / p_.kv_heads, kv_head % p_.kv_heads * p_.group() + head);
+        return reaches_.meet(form, block, shares_.first_key(part), shares_.first_key(part + 1));
+    }
+    // Room for dq of the rows that the run meets.
+    void clear(int64_t kv_head, int64_t place, int64_t part) {
+        for (int64_t g = 0; g < p_.group(); ++g)
+            for (int64_t block = 0; block < reaches_.blocks(); ++block)
+                if (has_part(kv_head, g, part, block))
+                    std::fill_n(shares_.query_row(place, part, g, block * QUERIES), QUERIES * shares_.width, real(0));
+    }
+    // each(tiles, spot) for the blocks of keys of a spot.
+    template <class Each>
+    REGARD_INLINE void each_block(const Spot& s, const Each& each) {
+        Spot one = s;
+        for (int64_t n = 0; n * BLOCK < s.keys; ++n) {
+            one.key = s.key + n * BLOCK, one.keys = std::min<int64_t>(s.keys - n * BLOCK, BLOCK);
+            each(tiles_[n], one);
+        }
+    }
+    void begin(const Spot& s) {
+        each_block(s, [&](Tiles& tiles, const Spot& one) { fine = tiles.begin(p_, one) && fine; });
+    }
+    void write_keys(const Spot& s) {
+        each_block(s, [&](Tiles& tiles, const Spot& one) {
+            const int64_t kv_head = s.head / p_.group();
+            write_lanes(p_.key_grad, s.batch, kv_head, one.key, one.keys, p_.dim, tiles.block().key_sum, ones_);
+            write_lanes(p_.value_grad, s.batch, kv_head, one.key, one.keys, p_.value_dim, tiles.block().value_sum, ones_);
+        });
+    }
+    // All query rows of a head of the group against the blocks of keys.
+    void differentiate(Spot s, int64_t g, int64_t place, int64_t part) {
+        s.head += g;
+        const Form* form = p_.form(s.batch, s.head);
+        const int64_t head = s.batch * p_.heads + s.head;
+        const Sums sums = {shares_.delta_of(head), shares_.query_row(place, part, g, 0), shares_.table_of(part, head)};
+        for (int64_t block = 0; block < reaches_.blocks(); ++block) {
+            if (!reaches_.meet(form, block, s.key, s.key + s.keys)) continue;
+            s.query = block * QUERIES, s.queries = std::min<int64_t>(p_.queries - s.query, QUERIES);
+            if (together_ > 1 || last_ != s.batch * p_.kv_heads + s.head / p_.group()) ask_rows(s);
+            each_block(s, [&](Tiles& tiles, const Spot& one) { meet(tiles, one, form, sums); });
+        }
+    }
+    void meet(Tiles& tiles, const Spot& s, const Form* form, const Sums& sums) {
+        if (!reaches_.meet(form, s.query / QUERIES, s.key, s.key + s.keys)) return;
+        const bool whole = s.keys == BLOCK && reaches_.within(form, s.query / QUERIES, s.key, s.key + s.keys);
+        const Seen seen = whole ? Seen::everything : look_along(form, s.query, s.queries, s.key, s.keys, tiles.block().words);
+        if (seen == Seen::nothing) return;
+        tiles.block().partly = seen == Seen::some;
+        tiles.tile(p_, s, sums);
+    }
+    // dq of a row: the parts that there are, in order.
+    void write_query(int64_t kv_head, int64_t place, int64_t g, int64_t row) const {
+        real* sum = nullptr;
+        for (int64_t part = 0; part < shares_.parts; ++part) {
+            if (!has_part(kv_head, g, part, row / QUERIES)) continue;
+            real* more = shares_.query_row(place, part, g, row);
+            for (int64_t d = 0; sum && d < shares_.width; d += LANES) store(sum + d, load(sum + d) + load(more + d));
+            if (!sum) sum = more;
+        }
+        write_row(p_.query_grad, kv_head / p_.kv_heads, kv_head % p_.kv_heads * p_.group() + g, row, 0, p_.dim,
+                  [&](int64_t d) { return sum ? sum[d] : real(0); });
+    }
+
+    // The next block of query rows.
+    void ask_rows(const Spot& s) {
+        const int64_t row = s.query + QUERIES, rows = std::min<int64_t>(p_.queries - row, QUERIES);
+        errands_.drop();
+        errands_.add(p_.out_grad, s.batch, s.head, row, rows, p_.value_dim);
+        errands_.add(p_.query, s.batch, s.head, row, rows, p_.dim);
+    }
+    // The gradients that come of blocks of keys, and what comes after it: keys of this run or rows of the next.
+    void look_ahead(const Spot& s, int64_t end, int64_t next) {
+        const int64_t kv_head = s.head / p_.group(), key = s.key + s.keys;
+        errands_.clear();
+        if (key < end) {
+            ask_keys(s.batch, kv_head, key);
+        } else if (next != s.batch * p_.kv_heads + kv_head) {
+            const int64_t batch = next / p_.kv_heads, head = next % p_.kv_heads, rows = std::min<int64_t>(p_.queries, QUERIES);
+            errands_.add(p_.query, batch, head * p_.group(), 0, rows, p_.dim);
+            ask_keys(batch, head, 0);
+            errands_.add(p_.out_grad, batch, head * p_.group(), 0, rows, p_.value_dim);
+            errands_.add(p_.out, batch, head * p_.group(), 0, rows, p_.value_dim);
+        }
+        errands_.add(p_.value_grad, s.batch, kv_head, s.key, s.keys, p_.value_dim);
+        errands_.add(p_.key_grad, s.batch, kv_head, s.key, s.keys, p_.dim);
+        errands_.keep();
+    }
+    void ask_keys(int64_t batch, int64_t kv_head, int64_t key) {
+        const int64_t keys = std::min<int64_t>(p_.keys - key, together_ * BLOCK);
+        errands_.add(p_.value, batch, kv_head, key, keys, p_.value_dim);
+        errands_.add(p_.key, batch, kv_head, key, keys, p_.dim);
+    }
+
+    const Problem& p_;
+    const Reaches& reaches_;
+    Shares& shares_;
+    const int64_t together_;
+    Scratch memory_;
+    const RowRoom room_;
+    List<Tiles> tiles_;
+    Divide ones_;
+    Errands errands_;
+    int64_t last_ = -1;  // the key head whose rows were all passed before
+};
 
 // False where a hidden pair may have met NaN or ∞, or a product that is: then the gradients are not to be used.
 template <class Tiles>
 static bool tiles_backward(const Problem& p, const Choice& choice) {
-    const int64_t blocks = (p.queries + BLOCK - 1) / BLOCK;
     const Reaches reaches(p);
     Shares shares(p, Tiles::width(p));
     const typename Tiles::Shared before(p);
+    const int64_t heads = p.batch * p.kv_heads, together = shares.together(), in_turn = shared(p) ? together : 1;
+    List<Claims> rounds;
+    for (int64_t first = 0; first < heads; first += together)
+        rounds.emplace_back((std::min(together, heads - first) + in_turn - 1) / in_turn, shares.parts, p.threads);
     return parallel(p.threads, [&](Team& team) {
-        bool fine = true;
-        Scratch memory(Tiles::numbers(p) + RowRoom::numbers(p));
-        Tiles tiles(p, before, memory);
-        const RowRoom room(p, memory);
+        [[maybe_unused]] const typename Tiles::Unit unit;
+        Runner<Tiles> runner(p, before, reaches, shares);
         before.make(choice, team);
-        team.even(p.batch * p.heads * blocks, [&](int64_t n) {
-            const int64_t head = n / blocks, first = n % blocks * BLOCK;
-            const Spot rows = {head / p.heads, head % p.heads, first, std::min<int64_t>(p.queries - first, BLOCK), 0, 0};
-            if (!choice.by_rows(head / p.group())) fine = begin_block(p, shares, room, rows) && fine;
+        const int64_t row_blocks = p.group() * reaches.blocks();
+        const bool by_head = shares.parts == 1;  // then delta is found where it is used, close by
+        team.even(by_head ? 0 : heads * row_blocks, [&](int64_t n) {
+            if (!choice.by_rows(n / row_blocks)) runner.settle(n / row_blocks, n % row_blocks);
         });
-        for (int64_t first = 0; first < p.batch * p.kv_heads; first += shares.together)
-            fine = differentiate_heads(p, tiles, choice, reaches, shares, first, team) && fine;
+        for (int64_t round = 0; round < static_cast<int64_t>(rounds.size()); ++round) {
+            const int64_t first = round * together, end = std::min(heads, first + together);
+            rounds[round].work([&](const Claims::Turn& turn, const Claims::Turn& next) {
+                const int64_t head = first + turn.head * in_turn;
+                for (int64_t n = head; n < std::min(end, head + in_turn); ++n)
+                    if (!choice.by_rows(n)) runner.run(n, turn.group, in_turn > 1 ? std::min(n + 1, end - 1) : first + next.head);
+            });
+            team.meet();
+        }
         team.even(shares.table ? p.heads : 0, [&](int64_t head) { write_table(p, shares, head); });
-        return fine;
+        return runner.fine;
     });
 }

@@ -64,17 +64,21 @@ class Walk {
     // The first key at or after `key` that some row sees; `keys` where there is none.
     int64_t next(int64_t key) {
         if (!form_ || !form_->offsets) return key < keys_ ? key : keys_;
-        int64_t least = keys_;
+        if (key < open_) return key;
+        int64_t least = keys_, greatest = 0, end = keys_;
         for (int64_t r = 0; r < rows_; ++r) {
-            const int64_t end = form_->offsets[first_ + r + 1];
-            while (at_[r] < end && form_->high[at_[r]] <= key) ++at_[r];
-            if (at_[r] < end && form_->low[at_[r]] < least) least = form_->low[at_[r]];
+            const int64_t last = form_->offsets[first_ + r + 1];
+            while (at_[r] < last && form_->high[at_[r]] <= key) ++at_[r];
+            const int64_t low = at_[r] < last ? form_->low[at_[r]] : keys_;
+            least = std::min(least, low), greatest = std::max(greatest, low);
+            end = std::min(end, at_[r] < last ? form_->high[at_[r]] : 0);
         }
+        if (greatest <= key) open_ = end;
         return least < key ? key : least;
     }
 
     Seen look(int64_t key, int64_t width, uint64_t* words) {
-        if (!form_) return Seen::everything;
+        if (!form_ || key + width <= open_) return Seen::everything;
         for (int64_t j = 0; j < width; ++j) words[j] = 0;
         if (form_->offsets)
             flip(key, width, words);
@@ -107,6 +111,7 @@ class Walk {
     const Form* form_;
     int64_t first_, rows_, keys_;
     int64_t at_[BLOCK];  // for each row, its first range that may still matter
+    int64_t open_ = 0;   // all rows see every key from the last one asked for up to here
 };
 
 // Bit j of words[r]: row `first` + r sees key `key` + j, for one block of keys.

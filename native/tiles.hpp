@@ -24,6 +24,8 @@ class Scratch {
     int64_t used_ = 0;
 };
 
+REGARD_INLINE int64_t bytes_of(Kind kind) { return kind == Kind::float64 ? 8 : kind == Kind::float32 ? 4 : 2; }
+
 // A block of rows as reals, wherever they lie.
 struct Rows {
     const real* data;

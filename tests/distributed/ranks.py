@@ -25,7 +25,9 @@ def run(world: int, program: str, *words: str, seconds: float = 60, limit: float
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, str(HERE / "ranks.py"), str(world), str(seconds), str(port), program, *words]
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    # What is freed goes back at once, so that resident memory is what is in use and the same in every run.
+    freed = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}
+    env = {**os.environ, **freed, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=env, check=False)
     said = {line["rank"]: line for line in map(json.loads, done.stdout.splitlines())}
     assert len(said) == world, f"{done.stdout}\n{done.stderr}"

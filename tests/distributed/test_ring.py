@@ -144,7 +144,7 @@ def test_memory_of_a_rank_is_its_share():
     """Twice the ranks, half the bytes each; all queries, keys, values and gradients are 48 MiB, the square 2 GiB."""
     two, four = (max(line["bytes"] for line in run(world, "resident", "16384")) for world in (2, 4))
     assert four < 0.65 * two
-    assert two < 120 * MEGABYTE
+    assert two < 90 * MEGABYTE
 
 
 # ---------------------------------------------------------------------------------------------- what goes wrong
