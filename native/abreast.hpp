@@ -2,9 +2,8 @@
 // that are more than the nearer caches hold are fetched once for all of them. Each block meets the tiles that it would
 // meet alone, in the same order: how many go together changes no bit.
 
-constexpr int64_t ABREAST = 4;              // blocks at most
-constexpr int64_t STRETCH = 4 * KEYS;       // keys of a turn
-constexpr int64_t NEAR = int64_t{1} << 18;  // bytes of keys and values that stay close by themselves
+constexpr int64_t ABREAST = 4;         // blocks at most
+constexpr int64_t STRETCH = 4 * KEYS;  // keys of a turn
 
 // How many blocks go together: as many as leave each thread some turns to take.
 static int64_t abreast(const Problem& p) {

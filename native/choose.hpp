@@ -3,6 +3,12 @@
 constexpr int64_t FEW_ROWS = 32;  // a block of 64 costs about as much as so many rows one by one; fewer of small dims
 constexpr int64_t OWN = 25;       // what a row costs beside its pairs, in pairs
 
+// Bytes of a head that stay in the nearer caches by themselves; the driver makes do with less.
+#ifndef REGARD_NEAR
+#define REGARD_NEAR (int64_t{1} << 18)
+#endif
+constexpr int64_t NEAR = REGARD_NEAR;
+
 // A tile of 64 × 64 costs at least as much as so many pairs one by one, forward and backward: a low guess.
 static int64_t worth_of_tile(const Problem& p) { return std::min<int64_t>(300 + 10 * (p.dim + p.value_dim), 1800); }
 

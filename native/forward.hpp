@@ -11,6 +11,7 @@ struct QueryBlock {
     vf top[VECTORS], total[VECTORS], shrink[VECTORS];
     Errands* errands = nullptr;
     uint64_t words[KEYS];
+    Quarters quarters;
     uint32_t row_words[BLOCK];
     bool partly;                                      // whether words hide any pair of the tile
 };
@@ -31,8 +32,11 @@ static QueryBlock take_query_block(const Problem& p, Scratch& memory) {
 
 REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     const Rows key = rows_of(p.key, s.batch, s.head / p.group(), s.key, s.keys, p.dim, b.key_room);
-    multiply_long(s.keys, p.dim, key.data, key.row, key.column, b.query, b.score,
-                  [&](int64_t j, int64_t column, vf x) { store(b.score + j * BLOCK + column, x); }, Meanwhile{b.errands});
+    for (const Part& part : Parts(b.quarters, s.keys)) {
+        real* score = b.score + part.line * BLOCK + part.lane;
+        multiply_long(part.lines, part.lanes, p.dim, key.data + part.line * key.row, key.row, key.column, b.query + part.lane, score,
+                      [&](int64_t j, int64_t column, vf x) { store(score + j * BLOCK + column, x); }, Meanwhile{b.errands});
+    }
 }
 
 // Products to what is to be exponentiated, hidden pairs −∞.
@@ -120,12 +124,14 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
         add_poison(p, b, s, value, b.value_room);
         value = {b.value_room, p.value_dim, 1};
     }
-    multiply(p.value_dim, BLOCK, s.keys, value.data, value.column, value.row, b.score, BLOCK,
-             [&](int64_t c, int64_t column, vf x) {
-                 real* at = b.sum + c * BLOCK + column;
-                 store(at, load(at) * b.shrink[column / LANES] + x);
-             },
-             Meanwhile{b.errands});
+    for (const Part& part : Parts(b.quarters, s.keys))
+        multiply(p.value_dim, part.lanes, part.lines, value.data + part.line * value.row, value.column, value.row,
+                 b.score + part.line * BLOCK + part.lane, BLOCK,
+                 [&](int64_t c, int64_t column, vf x) {
+                     real* at = b.sum + c * BLOCK + part.lane + column;
+                     store(at, load(at) * b.shrink[(part.lane + column) / LANES] + x);
+                 },
+                 Meanwhile{b.errands});
 }
 
 // What a product of 1 adds to the score, where scores are left as products; and what that is in powers of two.
@@ -233,6 +239,7 @@ class TileWalk {
             const Seen seen = walk_.look(at_.key, at_.keys, b.words);
             if (seen == Seen::nothing) continue;
             b.partly = seen == Seen::some;
+            b.quarters = b.partly ? Quarters(b.words, at_.keys) : Quarters();
             each(at_);
         }
     }

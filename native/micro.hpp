@@ -52,24 +52,28 @@ REGARD_INLINE void multiply(int64_t rows, int64_t columns, int64_t depth, const 
     for (; first + WIDE <= columns; first += WIDE)
         strip<MICRO_ROWS, MICRO_VECTORS>(0, rows, depth, a, a_row, a_depth, b + first, b_depth,
                              [&](int64_t row, int column, vf x) { finish(row, first + column, x); }, meanwhile);
+    if constexpr (MICRO_VECTORS > 2)
+        for (; first + 2 * LANES <= columns; first += 2 * LANES)
+            strip<MICRO_ROWS, 2>(0, rows, depth, a, a_row, a_depth, b + first, b_depth,
+                                 [&](int64_t row, int column, vf x) { finish(row, first + column, x); }, meanwhile);
     for (; first < columns; first += LANES)
         strip<MICRO_ROWS, 1>(0, rows, depth, a, a_row, a_depth, b + first, b_depth,
                  [&](int64_t row, int column, vf x) { finish(row, first + column, x); }, meanwhile);
 }
 
-// The same for a long sum: runs of DEPTH are summed each on its own, in `tile` [rows][BLOCK], so that errors don't pile up.
+// The same for a long sum: runs of DEPTH are summed each on its own, in `tile` (BLOCK numbers from row to row), so that errors don't pile up.
 template <class Finish, class Meanwhile = Nothing>
-REGARD_INLINE void multiply_long(int64_t rows, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
+REGARD_INLINE void multiply_long(int64_t rows, int64_t columns, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
                                  real* tile, const Finish& finish, const Meanwhile& meanwhile = {}) {
     int64_t k = 0;
     for (; k + DEPTH < depth; k += DEPTH)
-        multiply(rows, BLOCK, DEPTH, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,
+        multiply(rows, columns, DEPTH, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,
                  [&](int64_t row, int64_t column, vf x) {
                      real* at = tile + row * BLOCK + column;
                      store(at, k ? load(at) + x : x);
                  },
                  meanwhile);
-    multiply(rows, BLOCK, depth - k, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,
+    multiply(rows, columns, depth - k, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,
              [&](int64_t row, int64_t column, vf x) {
                  finish(row, column, k ? load(tile + row * BLOCK + column) + x : x);
              },

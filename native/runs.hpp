@@ -54,8 +54,8 @@ static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, c
 // How many blocks of keys go through the rows of a head together: where these are more than the nearer caches hold, they
 // are fetched once for all blocks. Each meets them in the same order as alone: that changes no bit.
 static int64_t blocks_together(const Problem& p, const Shares& shares) {
-    constexpr int64_t FAR = int64_t{1} << 20, MOST = 4, ROOM = int64_t{1} << 17;  // bytes of rows, blocks, numbers of these
-    if (p.group() * p.queries * (p.dim * 2 + p.value_dim) * bytes_of(p.query.kind) <= FAR) return 1;
+    constexpr int64_t MOST = 4, ROOM = int64_t{1} << 17;  // blocks, and numbers of these
+    if (p.group() * p.queries * (p.dim * 2 + p.value_dim) * bytes_of(p.query.kind) <= 4 * NEAR) return 1;
     return std::clamp<int64_t>(ROOM / own_key_numbers(p), 1, std::min(MOST, shares.blocks));
 }
 
@@ -150,6 +150,7 @@ class Runner {
         const Seen seen = whole ? Seen::everything : look_along(form, s.query, s.queries, s.key, s.keys, tiles.block().words);
         if (seen == Seen::nothing) return;
         tiles.block().partly = seen == Seen::some;
+        tiles.block().quarters = tiles.block().partly ? Quarters(tiles.block().words, s.queries) : Quarters();
         tiles.tile(p_, s, sums);
     }
     // dq of a row: the parts that there are, in order.

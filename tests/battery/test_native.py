@@ -212,6 +212,38 @@ def test_the_same_bits_for_any_threads_and_any_other_rows():
     assert torch.equal(alone, one[0][1:, :2])
 
 
+FAR = {
+    "everything": rg.everything(),
+    "causal": rg.causal(),
+    "two-sided": rg.window(before=70, after=3),
+    "heads": rg.per_head(rg.causal(), rg.window(20), rg.prefix(500), rg.causal() & rg.window(400)),
+}
+
+
+def by_threads(inputs: list[Tensor], rule: object, *counts: int) -> list[list[Tensor]]:
+    before = torch.get_num_threads()
+    try:
+        found = []
+        for count in counts:
+            torch.set_num_threads(count)
+            found.append(run(inputs, rule, "native", inputs[0].dtype))
+    finally:
+        torch.set_num_threads(before)
+    return found
+
+
+@pytest.mark.parametrize("name", FAR)
+def test_heads_beyond_the_nearer_caches(name):
+    """Of so many keys and rows several blocks go through a head together, fewer the more threads there are."""
+    inputs = inputs_of(1009, 1009, 61, 67, 4, 2, 1)
+    agree(inputs, FAR[name])
+    for dtype in (torch.float32, torch.bfloat16):
+        few, more, most = by_threads([t.to(dtype) for t in inputs], FAR[name], 1, 3, 13)
+        for a, b, c in zip(few, more, most, strict=True):
+            assert torch.equal(a, b)
+            assert torch.equal(b, c)
+
+
 ISAS = ["avx512bf16", "avx512", "avx2", "baseline"]
 
 
