@@ -78,15 +78,11 @@ REGARD_APART void plain_weights(const Problem& p, const KeyBlock& b, const Spot&
     const real factor = static_cast<real>(std::fabs(p.scale) * 1.4426950408889634074), sign = p.scale < 0 ? -1 : 1;
     Levels levels;
     levels_of(p, s, std::fabs(p.scale), levels);
-    for (const Part& part : Parts(b.quarters, s.queries)) {
-        real* weight = b.weight + part.line * BLOCK + part.lane;
-        const real *middle = levels.middle + part.line, *rest = levels.rest + part.line;
-        multiply_long(part.lines, part.lanes, p.dim, query.data + part.line * query.row, query.row, query.column, b.key_lanes + part.lane, weight,
-                      [&](int64_t i, int64_t column, vf x) {
-                          store(weight + i * BLOCK + column, exp2_of((x * sign - middle[i]) * factor - rest[i]));
-                      },
-                      Meanwhile{b.errands});
-    }
+    multiply_parts(b.quarters, s.queries, p.dim, query, b.key_lanes, b.weight,
+                   [&](int64_t i, int64_t lane, vf x) {
+                       store(b.weight + i * BLOCK + lane, exp2_of((x * sign - levels.middle[i]) * factor - levels.rest[i]));
+                   },
+                   b.errands);
 }
 
 REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& s) {
@@ -118,25 +114,18 @@ REGARD_INLINE void move_weights(const Problem& p, KeyBlock& b, const Spot& s) {
 }
 
 REGARD_APART void product_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query) {
-    for (const Part& part : Parts(b.quarters, s.queries)) {
-        real* product = b.weight + part.line * BLOCK + part.lane;
-        multiply_long(part.lines, part.lanes, p.dim, query.data + part.line * query.row, query.row, query.column, b.key_lanes + part.lane, product,
-                      [&](int64_t i, int64_t column, vf x) { store(product + i * BLOCK + column, x); }, Meanwhile{b.errands});
-    }
+    multiply_parts(b.quarters, s.queries, p.dim, query, b.key_lanes, b.weight,
+                   [&](int64_t i, int64_t lane, vf x) { store(b.weight + i * BLOCK + lane, x); }, b.errands);
 }
 
 // Slopes in the product's own pass, the scale inside.
 REGARD_APART void plain_slopes(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad, const real* delta) {
     const real scale = static_cast<real>(p.scale);
-    for (const Part& part : Parts(b.quarters, s.queries)) {
-        const real *weight = b.weight + part.line * BLOCK + part.lane, *settled = delta + part.line;
-        real* slope = b.slope + part.line * BLOCK + part.lane;
-        multiply_long(part.lines, part.lanes, p.value_dim, grad.data + part.line * grad.row, grad.row, grad.column, b.value_lanes + part.lane, slope,
-                      [&](int64_t i, int64_t column, vf x) {
-                          store(slope + i * BLOCK + column, load(weight + i * BLOCK + column) * (x - settled[i]) * scale);
-                      },
-                      Meanwhile{b.errands});
-    }
+    multiply_parts(b.quarters, s.queries, p.value_dim, grad, b.value_lanes, b.slope,
+                   [&](int64_t i, int64_t lane, vf x) {
+                       store(b.slope + i * BLOCK + lane, load(b.weight + i * BLOCK + lane) * (x - delta[i]) * scale);
+                   },
+                   b.errands);
 }
 
 // dw of dropped pairs is 0, of others 1 / (1 − dropout) as great; and so are the weights for dv, once the slopes have used them.
@@ -172,11 +161,8 @@ REGARD_INLINE void move_slopes(const Problem& p, const KeyBlock& b, const Spot& 
 }
 
 REGARD_APART void slope_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad) {
-    for (const Part& part : Parts(b.quarters, s.queries)) {
-        real* slope = b.slope + part.line * BLOCK + part.lane;
-        multiply_long(part.lines, part.lanes, p.value_dim, grad.data + part.line * grad.row, grad.row, grad.column, b.value_lanes + part.lane, slope,
-                      [&](int64_t i, int64_t column, vf x) { store(slope + i * BLOCK + column, x); }, Meanwhile{b.errands});
-    }
+    multiply_parts(b.quarters, s.queries, p.value_dim, grad, b.value_lanes, b.slope,
+                   [&](int64_t i, int64_t lane, vf x) { store(b.slope + i * BLOCK + lane, x); }, b.errands);
     clear_hidden(b.quarters, s.queries, b.slope);  // what a bias gathers its gradient from
 }
 
@@ -187,13 +173,8 @@ REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot&
             store(sum + row * width + column, load(sum + row * width + column) + x);
         };
     };
-    for (const Part& part : Parts(b.quarters, s.queries)) {
-        const int64_t at = part.line * BLOCK + part.lane;
-        multiply(p.value_dim, part.lanes, part.lines, grad.data + part.line * grad.row, grad.column, grad.row, b.weight + at, BLOCK,
-                 add_to(b.value_sum + part.lane, BLOCK), Meanwhile{b.errands});
-        multiply(p.dim, part.lanes, part.lines, query.data + part.line * query.row, query.column, query.row, b.slope + at, BLOCK,
-                 add_to(b.key_sum + part.lane, BLOCK), Meanwhile{b.errands});
-    }
+    gather_parts(b.quarters, s.queries, p.value_dim, grad, b.weight, add_to(b.value_sum, BLOCK), b.errands);
+    gather_parts(b.quarters, s.queries, p.dim, query, b.slope, add_to(b.key_sum, BLOCK), b.errands);
     const int64_t step = b.quarters.all() ? QUERIES : HALF;
     for (int64_t row = 0; row < s.queries; row += step) {
         const bool* any = b.quarters.any[row / HALF];

@@ -32,11 +32,8 @@ static QueryBlock take_query_block(const Problem& p, Scratch& memory) {
 
 REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     const Rows key = rows_of(p.key, s.batch, s.head / p.group(), s.key, s.keys, p.dim, b.key_room);
-    for (const Part& part : Parts(b.quarters, s.keys)) {
-        real* score = b.score + part.line * BLOCK + part.lane;
-        multiply_long(part.lines, part.lanes, p.dim, key.data + part.line * key.row, key.row, key.column, b.query + part.lane, score,
-                      [&](int64_t j, int64_t column, vf x) { store(score + j * BLOCK + column, x); }, Meanwhile{b.errands});
-    }
+    multiply_parts(b.quarters, s.keys, p.dim, key, b.query, b.score,
+                   [&](int64_t j, int64_t lane, vf x) { store(b.score + j * BLOCK + lane, x); }, b.errands);
 }
 
 // Products to what is to be exponentiated, hidden pairs −∞.
@@ -124,14 +121,12 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
         add_poison(p, b, s, value, b.value_room);
         value = {b.value_room, p.value_dim, 1};
     }
-    for (const Part& part : Parts(b.quarters, s.keys))
-        multiply(p.value_dim, part.lanes, part.lines, value.data + part.line * value.row, value.column, value.row,
-                 b.score + part.line * BLOCK + part.lane, BLOCK,
-                 [&](int64_t c, int64_t column, vf x) {
-                     real* at = b.sum + c * BLOCK + part.lane + column;
-                     store(at, load(at) * b.shrink[(part.lane + column) / LANES] + x);
+    gather_parts(b.quarters, s.keys, p.value_dim, value, b.score,
+                 [&](int64_t c, int64_t lane, vf x) {
+                     real* at = b.sum + c * BLOCK + lane;
+                     store(at, load(at) * b.shrink[lane / LANES] + x);
                  },
-                 Meanwhile{b.errands});
+                 b.errands);
 }
 
 // What a product of 1 adds to the score, where scores are left as products; and what that is in powers of two.

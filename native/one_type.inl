@@ -6,6 +6,7 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "tiles.hpp"
 #include "errands.hpp"
 #include "words.hpp"
+#include "quarters.hpp"
 #include "seen.hpp"
 #include "bias.hpp"
 #include "scores.hpp"
