@@ -1,5 +1,7 @@
 #include "ceiling.hpp"
 
+#include "isa.hpp"
+
 #include <nanobind/stl/string.h>
 
 #include <cstdint>
@@ -10,10 +12,6 @@
 
 #ifdef REGARD_X86
 #include <immintrin.h>
-#endif
-#ifdef __linux__
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 namespace nb = nanobind;
@@ -110,17 +108,6 @@ __attribute__((target("amx-tile,amx-bf16"))) float dot_amx(int64_t rounds) {
     _tile_release();
     return kept[0];
 }
-
-// Tiles want the kernel's leave, once a process.
-bool tiles_allowed() {
-#if defined(__linux__)
-    constexpr int ARCH_REQ_XCOMP_PERM = 0x1023, XFEATURE_XTILEDATA = 18;
-    return __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-tile") &&
-           !syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA);
-#else
-    return false;
-#endif
-}
 #endif
 
 constexpr int64_t BYTES = int64_t{256} << 20, AHEAD = 64 * 64;
@@ -144,14 +131,14 @@ float read(const float* from, int64_t floats) {
     return all[0] + all[1] + all[2] + all[3];
 }
 
-struct Kind {
+struct Limit {
     const char* name;
     bool (*here)();
     Loop loop;
     int64_t work;  // floating-point operations of one round
 };
 
-const Kind KINDS[] = {
+const Limit LIMITS[] = {
 #ifdef REGARD_X86
     {"float32 avx512", [] { return !!__builtin_cpu_supports("avx512f"); }, multiply_add_avx512, 24 * 16 * 2},
     {"float32 avx2", [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }, multiply_add_avx2,
@@ -159,7 +146,7 @@ const Kind KINDS[] = {
 #endif
     {"float32 baseline", [] { return true; }, multiply_add, 12 * 4 * 2},
 #ifdef REGARD_X86
-    {"bfloat16 amx", tiles_allowed, dot_amx, 4 * 16 * 16 * 32 * 2},
+    {"bfloat16 amx", regard::runs_amx, dot_amx, 4 * 16 * 16 * 32 * 2},
     {"bfloat16 avx512", [] { return !!__builtin_cpu_supports("avx512bf16"); }, dot_avx512, 24 * 16 * 2 * 2},
 #endif
     {"read", [] { return true; }, nullptr, 0},
@@ -168,7 +155,7 @@ const Kind KINDS[] = {
 class Ceiling {
    public:
     Ceiling(const std::string& name, int threads) : threads_(threads) {
-        for (const Kind& each : KINDS)
+        for (const Limit& each : LIMITS)
             if (name == each.name && each.here()) kind_ = &each;
         if (!kind_) throw nb::value_error("this processor has no such ceiling; ceilings() lists them");
         if (threads < 1) throw nb::value_error("threads must be at least 1");
@@ -197,7 +184,7 @@ class Ceiling {
     struct Free {
         void operator()(float* data) const { std::free(data); }
     };
-    const Kind* kind_ = nullptr;
+    const Limit* kind_ = nullptr;
     int threads_;
     std::unique_ptr<float, Free> data_;
     volatile float sum_ = 0;
@@ -210,7 +197,7 @@ namespace regard {
 void bind_ceiling(nb::module_& module) {
     module.def("ceilings", [] {
         nb::list names;
-        for (const Kind& each : KINDS)
+        for (const Limit& each : LIMITS)
             if (each.here()) names.append(each.name);
         return names;
     });

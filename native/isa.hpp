@@ -49,4 +49,9 @@ REGARD_DECLARE(neon)
 // The widest that this processor has; or the one named, where the processor has it, else null.
 const Kernels* kernels(const char* name);
 
+#ifdef REGARD_X86
+// Whether there are the tiles of AMX, whose registers the operating system keeps from a process until it asks for them.
+bool runs_amx();
+#endif
+
 }  // namespace regard

@@ -168,7 +168,7 @@ REGARD_APART void products(const real* rows, int64_t width, int64_t dim, const L
                            int64_t ahead, real* tile) {
     constexpr int STEP = LANES / ROWS, LINES = STEP < 4 ? STEP : 4;
     for (int64_t j = 0; j < count; j += STEP) {
-        vf x[LANES];
+        alignas(REGARD_BYTES) vf x[LANES];
         for (int n = 0; n < STEP; n += LINES) {
             products_by_lane<Numbers, ROWS, LINES>(rows, width, dim, lines.at + j + n, ahead, x + n, STEP);
         }

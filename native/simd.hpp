@@ -2,6 +2,7 @@
 
 constexpr bool SINGLE = sizeof(real) == 4;
 
+// Aligned as numbers are. Arrays of them that others get a pointer to say alignas(REGARD_BYTES): Clang takes them to be.
 typedef real vf __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef word vi __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef std::make_unsigned_t<word> vw __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));

@@ -134,7 +134,7 @@ REGARD_INLINE void exchange_rows(vf* x) {
 
 // to[c][r] = from[r][c] for LANES × LANES numbers.
 REGARD_INLINE void transpose_square(const real* from, int64_t from_row, real* to, int64_t to_row) {
-    vf x[LANES];
+    alignas(REGARD_BYTES) vf x[LANES];
 #pragma GCC unroll 16
     for (int n = 0; n < LANES; ++n) x[n] = load(from + n * from_row);
     exchange_rows<LANES / 2>(x);
@@ -193,7 +193,7 @@ REGARD_APART void write_lanes(const Array& a, int64_t b, int64_t h, int64_t firs
     const int64_t whole_rows = squares ? rows / LANES * LANES : 0, whole_columns = columns / LANES * LANES;
     for (int64_t r = 0; r < whole_rows; r += LANES)
         for (int64_t c = 0; c < whole_columns; c += LANES) {
-            vf x[LANES];
+            alignas(REGARD_BYTES) vf x[LANES];
 #pragma GCC unroll 16
             for (int n = 0; n < LANES; ++n) x[n] = divide(load(block + (c + n) * BLOCK + r), r);
             exchange_rows<LANES / 2>(x);
