@@ -10,7 +10,7 @@ class Errands {
     void add(const Array& a, int64_t batch, int64_t head, int64_t row, int64_t rows, int64_t columns) {
         if (count_ == ROOM || rows <= 0 || a.column != 1) return;
         const int64_t size = bytes_of(a.kind);
-        const uintptr_t at = reinterpret_cast<uintptr_t>(a.data) + (a.offset(batch, head, row)) * size;
+        const uintptr_t at = reinterpret_cast<uintptr_t>(a.data) + a.offset(batch, head, row) * size;
         rows_[count_++] = {at, a.row * size, rows, (columns * size + 63) / 64, 0};
     }
     // What is there now stays; what is added from now on lasts until `drop`.
@@ -26,7 +26,7 @@ class Errands {
                 if (++r.done == r.lines) r.done = 0, r.at += r.step, --r.rows;
             }
             if (r.rows) return;
-            --count_;
+            kept_ = std::min(kept_, --count_);
         }
     }
 

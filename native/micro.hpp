@@ -22,11 +22,6 @@ REGARD_INLINE void product(int64_t depth, const real* a, int64_t a_row, int64_t 
     }
 }
 
-// Where nothing else is to be done between the blocks of a product.
-struct Nothing {
-    REGARD_INLINE void operator()(int64_t, int64_t) const {}
-};
-
 // All rows against one strip of VECTORS vectors, ROWS at a time and what is left in halves; finish(row, column, vector).
 // meanwhile(rows, columns) is called after each of these blocks.
 template <int ROWS, int VECTORS, class Finish, class Meanwhile>
@@ -44,9 +39,9 @@ REGARD_INLINE void strip(int64_t row, int64_t rows, int64_t depth, const real* a
 }
 
 // finish(row, column, Σ_k A(row, k) · B(k, column)) for `columns`, a multiple of the lanes.
-template <class Finish, class Meanwhile = Nothing>
+template <class Finish, class Meanwhile>
 REGARD_INLINE void multiply(int64_t rows, int64_t columns, int64_t depth, const real* a, int64_t a_row, int64_t a_depth,
-                            const real* b, int64_t b_depth, const Finish& finish, const Meanwhile& meanwhile = {}) {
+                            const real* b, int64_t b_depth, const Finish& finish, const Meanwhile& meanwhile) {
     constexpr int WIDE = MICRO_VECTORS * LANES;
     int64_t first = 0;
     for (; first + WIDE <= columns; first += WIDE)
@@ -62,9 +57,9 @@ REGARD_INLINE void multiply(int64_t rows, int64_t columns, int64_t depth, const 
 }
 
 // The same for a long sum: runs of DEPTH are summed each on its own, in `tile` (BLOCK numbers from row to row), so that errors don't pile up.
-template <class Finish, class Meanwhile = Nothing>
+template <class Finish, class Meanwhile>
 REGARD_INLINE void multiply_long(int64_t rows, int64_t columns, int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b,
-                                 real* tile, const Finish& finish, const Meanwhile& meanwhile = {}) {
+                                 real* tile, const Finish& finish, const Meanwhile& meanwhile) {
     int64_t k = 0;
     for (; k + DEPTH < depth; k += DEPTH)
         multiply(rows, columns, DEPTH, a + k * a_depth, a_row, a_depth, b + k * BLOCK, BLOCK,

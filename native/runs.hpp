@@ -52,7 +52,7 @@ static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, c
 }
 
 // How many blocks of keys go through the rows of a head together: where these are more than the nearer caches hold, they
-// are fetched once for all blocks. Each meets them in the same order as alone: that changes no bit.
+// are fetched once for all blocks. Each meets them in the same order as alone; how many they are hangs on no thread.
 static int64_t blocks_together(const Problem& p, const Shares& shares) {
     constexpr int64_t MOST = 4, ROOM = int64_t{1} << 17;  // blocks, and numbers of these
     if (p.group() * p.queries * (p.dim * 2 + p.value_dim) * bytes_of(p.query.kind) <= 4 * NEAR) return 1;
@@ -83,7 +83,7 @@ class Runner {
     // A run of a key head; next: the head of the run that is likely to come after it.
     void run(int64_t kv_head, int64_t part, int64_t next) {
         const int64_t place = shares_.place(kv_head), end = std::min(shares_.first_key(part + 1), p_.keys);
-        for (int64_t n = 0; shares_.parts == 1 && n < p_.group() * reaches_.blocks(); ++n) settle(kv_head, n);
+        for (int64_t n = 0; shares_.one_run() && n < p_.group() * reaches_.blocks(); ++n) settle(kv_head, n);
         clear(kv_head, place, part);
         for (int64_t key = shares_.first_key(part); key < end; key += together_ * BLOCK) {
             const int64_t keys = std::min(end - key, together_ * BLOCK);
@@ -223,8 +223,7 @@ static bool tiles_backward(const Problem& p, const Choice& choice) {
         Runner<Tiles> runner(p, before, reaches, shares);
         before.make(choice, team);
         const int64_t row_blocks = p.group() * reaches.blocks();
-        const bool by_head = shares.parts == 1;  // then delta is found where it is used, close by
-        team.even(by_head ? 0 : heads * row_blocks, [&](int64_t n) {
+        team.even(shares.one_run() ? 0 : heads * row_blocks, [&](int64_t n) {
             if (!choice.by_rows(n / row_blocks)) runner.settle(n / row_blocks, n % row_blocks);
         });
         for (int64_t round = 0; round < static_cast<int64_t>(rounds.size()); ++round) {

@@ -4,13 +4,11 @@
 // How many runs the keys are cut into: by their number alone.
 static int64_t parts_of(int64_t keys) { return keys <= 4 * BLOCK ? 1 : keys <= 16 * BLOCK ? 2 : 4; }
 
-
 // Whether one element of a bias stands for several batch entries or heads, so that their gradients can't run side by side.
 static bool shared(const Problem& p) {
     const Array& to = p.bias_grad.pairs;
     return to && ((p.batch > 1 && !to.batch) || (p.heads > 1 && !to.head));
 }
-
 
 // dq is there for the heads that are under way, which are no more than there are threads: memory that a head leaves is the
 // next one's, and still close by. Of more than 16 MiB it is for some heads at a time, with all threads on these.
@@ -26,6 +24,8 @@ class Shares {
           query_(places_ * numbers()), tables_(parts * p.batch * p.heads * table),
           queries_(p.queries), delta_(p.batch * p.heads * p.queries), place_(heads_, -1), ended_(heads_), taken_(places_) {}
 
+    // Whether a head is one run: then its delta is found where it is used, close by, else for all heads before.
+    bool one_run() const { return parts == 1; }
     // Key heads at a time.
     int64_t together() const { return places_ < wanted_ ? places_ : heads_; }
     // The keys [first_key(part), first_key(part + 1)) are those of a run.
