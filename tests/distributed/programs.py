@@ -356,6 +356,7 @@ def refusals() -> dict[str, Any]:
 
 def lost(how: str, when: str) -> dict[str, Any]:
     """The last rank dies or stalls; what the others get, and when. No other rank needs its keys in the window."""
+    dist.barrier()  # or it may be gone before the others have met it
     own = [rd.shard(3 * t).requires_grad_() for t in tensors()]
     rule, setup = rg.window(2) & rg.causal(), rd.Setup(layout="ring")
     last = dist.get_rank() == dist.get_world_size() - 1
