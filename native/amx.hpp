@@ -17,53 +17,53 @@ class PairUnit {
 // The compiler takes the unit's loads for reads of nothing; this makes it keep its own stores before them.
 REGARD_INLINE void settle_memory() { __asm__ volatile("" ::: "memory"); }
 
-// Up to four tiles of sums, DOWN · ACROSS: four by one or two by two.
-template <bool ADD, int DOWN, int ACROSS>
-REGARD_INLINE void tile_block(int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row, real* c,
-                              int64_t c_row) {
-    constexpr int COUNT = DOWN * ACROSS;
-    static_assert(COUNT <= 4 && ACROSS <= 2);
+// A tile of sums over STEPS steps of depth, in register SUM, with those of B in the registers from 4 on. The intrinsics
+// want the numbers of registers as they stand.
+#define REGARD_TILE_OF(NAME, SUM, LEFT)                                                                       \
+    template <bool ADD, int STEPS>                                                                            \
+    REGARD_INLINE void NAME(const uint16_t* a, int64_t a_line, const real* c, int64_t c_line) {               \
+        if constexpr (ADD)                                                                                    \
+            _tile_loadd(SUM, c, c_line);                                                                      \
+        else                                                                                                  \
+            _tile_zero(SUM);                                                                                  \
+        _tile_loadd(LEFT, a, a_line);                                                                         \
+        _tile_dpbf16ps(SUM, LEFT, 4);                                                                         \
+        if constexpr (STEPS > 1) {                                                                            \
+            _tile_loadd(LEFT, a + PAIR_DEPTH, a_line);                                                        \
+            _tile_dpbf16ps(SUM, LEFT, 5);                                                                     \
+        }                                                                                                     \
+        if constexpr (STEPS > 2) {                                                                            \
+            _tile_loadd(LEFT, a + 2 * PAIR_DEPTH, a_line);                                                    \
+            _tile_dpbf16ps(SUM, LEFT, 6);                                                                     \
+        }                                                                                                     \
+        if constexpr (STEPS > 3) {                                                                            \
+            _tile_loadd(LEFT, a + 3 * PAIR_DEPTH, a_line);                                                    \
+            _tile_dpbf16ps(SUM, LEFT, 7);                                                                     \
+        }                                                                                                     \
+    }
+REGARD_TILE_OF(even_tile, 0, 2)
+REGARD_TILE_OF(odd_tile, 1, 3)
+#undef REGARD_TILE_OF
+
+// A strip of sums over STEPS steps of depth: B is read once, and a tile is stored while the next one is summed.
+template <bool ADD, int STEPS>
+REGARD_INLINE void strip_of(int64_t rows, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row, real* c, int64_t c_row) {
     const int64_t a_line = a_row * 2, b_line = b_row * 4, c_line = c_row * 4;
-    const auto sum = [&](int n) { return c + n / ACROSS * 16 * c_row + n % ACROSS * 16; };
-    if constexpr (ADD) {
-        _tile_loadd(0, sum(0), c_line);
-        if constexpr (COUNT > 1) _tile_loadd(1, sum(1), c_line);
-        if constexpr (COUNT > 2) _tile_loadd(2, sum(2), c_line);
-        if constexpr (COUNT > 3) _tile_loadd(3, sum(3), c_line);
-    } else {
-        _tile_zero(0);
-        _tile_zero(1);
-        _tile_zero(2);
-        _tile_zero(3);
+    _tile_loadd(4, b, b_line);
+    if constexpr (STEPS > 1) _tile_loadd(5, b + 16 * b_row, b_line);
+    if constexpr (STEPS > 2) _tile_loadd(6, b + 32 * b_row, b_line);
+    if constexpr (STEPS > 3) _tile_loadd(7, b + 48 * b_row, b_line);
+    even_tile<ADD, STEPS>(a, a_line, c, c_line);
+    int64_t r = 16;
+    for (; r + 16 < rows; r += 32) {
+        odd_tile<ADD, STEPS>(a + r * a_row, a_line, c + r * c_row, c_line);
+        _tile_stored(0, c + (r - 16) * c_row, c_line);
+        even_tile<ADD, STEPS>(a + (r + 16) * a_row, a_line, c + (r + 16) * c_row, c_line);
+        _tile_stored(1, c + r * c_row, c_line);
     }
-    for (int64_t k = 0; k < pairs; k += 16) {
-        const uint16_t* at = a + 2 * k;
-        _tile_loadd(6, b + k * b_row, b_line);
-        _tile_loadd(4, at, a_line);
-        _tile_dpbf16ps(0, 4, 6);
-        if constexpr (ACROSS > 1) {
-            _tile_loadd(7, b + k * b_row + 16, b_line);
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if constexpr (DOWN > 1) _tile_loadd(5, at + 16 * a_row, a_line);
-        if constexpr (DOWN > 1 && ACROSS > 1) {
-            _tile_dpbf16ps(2, 5, 6);
-            _tile_dpbf16ps(3, 5, 7);
-        }
-        if constexpr (DOWN > 1 && ACROSS == 1) _tile_dpbf16ps(1, 5, 6);
-        if constexpr (DOWN > 2) {
-            _tile_loadd(7, at + 32 * a_row, a_line);
-            _tile_dpbf16ps(2, 7, 6);
-        }
-        if constexpr (DOWN > 3) {
-            _tile_loadd(4, at + 48 * a_row, a_line);
-            _tile_dpbf16ps(3, 4, 6);
-        }
-    }
-    _tile_stored(0, sum(0), c_line);
-    if constexpr (COUNT > 1) _tile_stored(1, sum(1), c_line);
-    if constexpr (COUNT > 2) _tile_stored(2, sum(2), c_line);
-    if constexpr (COUNT > 3) _tile_stored(3, sum(3), c_line);
+    if (r < rows) odd_tile<ADD, STEPS>(a + r * a_row, a_line, c + r * c_row, c_line);
+    _tile_stored(0, c + (r - 16) * c_row, c_line);
+    if (r < rows) _tile_stored(1, c + r * c_row, c_line);
 }
 
 // c [rows][STRIP] (+)= Σ_k A(row, pair k) · B(pair k, column); rows in whole steps, pairs side by side in a row of A.
@@ -71,21 +71,18 @@ template <bool ADD>
 REGARD_INLINE void multiply_pairs(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row,
                                   real* c, int64_t c_row) {
     settle_memory();
-    int64_t r = 0;
-    for (; r + 64 <= rows; r += 64) tile_block<ADD, 4, 1>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
-    if (rows - r == 48) tile_block<ADD, 3, 1>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
-    if (rows - r == 32) tile_block<ADD, 2, 1>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
-    if (rows - r == 16) tile_block<ADD, 1, 1>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
+    if (pairs == 16) strip_of<ADD, 1>(rows, a, a_row, b, b_row, c, c_row);
+    if (pairs == 32) strip_of<ADD, 2>(rows, a, a_row, b, b_row, c, c_row);
+    if (pairs == 48) strip_of<ADD, 3>(rows, a, a_row, b, b_row, c, c_row);
+    if (pairs >= 64) strip_of<ADD, 4>(rows, a, a_row, b, b_row, c, c_row);
     settle_memory();
+    if (pairs > 64) multiply_pairs<true>(rows, pairs - 64, a + 128, a_row, b + 64 * b_row, b_row, c, c_row);
 }
 
-// c [rows][WIDE], likewise: every row of A is read half as often.
+// c [rows][WIDE], likewise.
 template <bool ADD>
 REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row,
                                  real* c, int64_t c_row) {
-    settle_memory();
-    int64_t r = 0;
-    for (; r + 32 <= rows; r += 32) tile_block<ADD, 2, 2>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
-    if (r < rows) tile_block<ADD, 1, 2>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
-    settle_memory();
+    multiply_pairs<ADD>(rows, pairs, a, a_row, b, b_row, c, c_row);
+    multiply_pairs<ADD>(rows, pairs, a, a_row, b + STRIP, b_row, c + STRIP, c_row);
 }

@@ -110,7 +110,7 @@ __attribute__((target("amx-tile,amx-bf16"))) float dot_amx(int64_t rounds) {
 }
 #endif
 
-constexpr int64_t BYTES = int64_t{256} << 20, AHEAD = 64 * 64;
+constexpr int64_t AHEAD = 64 * 64;
 
 // Sums a run of cache lines from four places at once, as a kernel reads keys and values.
 float read(const float* from, int64_t floats) {
@@ -154,15 +154,17 @@ const Limit LIMITS[] = {
 
 class Ceiling {
    public:
-    Ceiling(const std::string& name, int threads) : threads_(threads) {
+    Ceiling(const std::string& name, int threads, int64_t bytes) : threads_(threads) {
+        if (threads < 1) throw nb::value_error("threads must be at least 1");
+        share_ = bytes / 4 / threads / 64 * 64;
         for (const Limit& each : LIMITS)
             if (name == each.name && each.here()) kind_ = &each;
         if (!kind_) throw nb::value_error("this processor has no such ceiling; ceilings() lists them");
-        if (threads < 1) throw nb::value_error("threads must be at least 1");
         if (kind_->loop) return;
-        data_.reset(static_cast<float*>(std::aligned_alloc(64, BYTES)));
+        if (share_ < 1) throw nb::value_error("bytes must be at least 256 for each thread");
+        data_.reset(static_cast<float*>(std::aligned_alloc(64, share_ * threads * 4)));
         if (!data_) throw std::bad_alloc();
-        std::memset(data_.get(), 0, BYTES);
+        std::memset(data_.get(), 0, share_ * threads * 4);
     }
     // Does the work on every thread; gives how much it was, in floating-point operations or bytes.
     int64_t run(int64_t rounds) {
@@ -171,14 +173,13 @@ class Ceiling {
 #pragma omp parallel for num_threads(threads_) schedule(static, 1) reduction(+ : all)
         for (int t = 0; t < threads_; ++t) all += kind_->loop ? kind_->loop(rounds) : pass(t, rounds);
         sum_ = all;
-        return kind_->loop ? rounds * kind_->work * threads_ : rounds * share() * threads_ * 4;
+        return kind_->loop ? rounds * kind_->work * threads_ : rounds * share_ * threads_ * 4;
     }
 
    private:
-    int64_t share() const { return BYTES / 4 / threads_ / 64 * 64; }
     float pass(int thread, int64_t rounds) const {
         float all = 0;
-        for (int64_t r = 0; r < rounds; ++r) all += read(data_.get() + thread * share(), share());
+        for (int64_t r = 0; r < rounds; ++r) all += read(data_.get() + thread * share_, share_);
         return all;
     }
     struct Free {
@@ -186,6 +187,7 @@ class Ceiling {
     };
     const Limit* kind_ = nullptr;
     int threads_;
+    int64_t share_;  // numbers that a thread reads
     std::unique_ptr<float, Free> data_;
     volatile float sum_ = 0;
 };
@@ -201,7 +203,7 @@ void bind_ceiling(nb::module_& module) {
             if (each.here()) names.append(each.name);
         return names;
     });
-    nb::class_<Ceiling>(module, "Ceiling").def(nb::init<const std::string&, int>()).def("run", &Ceiling::run);
+    nb::class_<Ceiling>(module, "Ceiling").def(nb::init<const std::string&, int, int64_t>()).def("run", &Ceiling::run);
 }
 
 }  // namespace regard

@@ -4,7 +4,8 @@
 
 namespace regard {
 
-// Adds to the module `ceilings()`, the names that this processor has, and `Ceiling(name, threads)`.
+// Adds to the module `ceilings()`, the names that this processor has, and `Ceiling(name, threads, bytes)`, which
+// reads so many bytes in turn where it reads.
 void bind_ceiling(nanobind::module_& module);
 
 }  // namespace regard

@@ -11,7 +11,7 @@ static void attend_block(const Problem& p, RowBlock& b, const Block& at, int64_t
     const auto see = [&](int64_t r, Listed& list) { Seeing(form_at(r), at.query_of(r), key, key + width).next(list); };
     Listed list, other;
     see(0, list);
-    int64_t first = 0, ahead = 2 * BLOCK;  // what comes soon is asked for once
+    int64_t first = 0, ahead = BLOCK;  // what comes soon is asked for once
     for (int64_t r = 1; r < at.rows; ++r) {
         if (form_at(r) == form_at(r - 1) && (!form_at(r) || at.query_of(r) == at.query_of(r - 1))) continue;
         see(r, other);

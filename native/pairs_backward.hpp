@@ -164,7 +164,7 @@ REGARD_APART void slopes_of_strip(PairKeys& b, const Straight& line, int64_t row
             }
             const __m512i slopes = rounded(ds[0], ds[1]);
             half* row = b.slope_rows + i * BLOCK + strip * WIDE + n;
-            store_pairs(weight + i / 2 * WIDE + n, rounded(w[0], w[1]));
+            store_powers(weight + i / 2 * WIDE + n, w[0], w[1]);
             store_pairs(slope + i / 2 * WIDE + n, slopes);
             store_halves(row, row + BLOCK, slopes);
         }

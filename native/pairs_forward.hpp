@@ -74,7 +74,7 @@ REGARD_APART void exponentiate_strip(const Problem& p, QueryBlock& q, int strip,
             const real* at = score + 2 * k * STRIP + n * LANES;
             const vf even = short_exp2_of(load(at) * factor - shift[n]), odd = short_exp2_of(load(at + STRIP) * factor - shift[n]);
             sum[n] += even + odd;
-            store_pairs(weight + k * STRIP + n * LANES, rounded(even, odd));
+            store_powers(weight + k * STRIP + n * LANES, even, odd);
         }
     for (int n = 0; n < STRIP_VECTORS; ++n) {
         const vf shrink = exp2_of((q.top[first + n] - top[n]) * factor);

@@ -46,7 +46,22 @@ constexpr real LOWEST = SINGLE ? static_cast<real>(-3.4028234663852886e38) : sta
 constexpr real LEAST = SINGLE ? real(-127) : real(-1023);  // from here down, 2^x is exactly 0
 constexpr real LOG2E = static_cast<real>(1.4426950408889634074);
 
-// 2^x = 2^n · (1 + r · q(r)), |r| ≤ ½. float: a minimax polynomial; double: the series of 2^r, (ln 2)^k / k!.
+// Σ c_k x^k, the greatest power first.
+template <class Number, size_t COUNT>
+REGARD_INLINE vf polynomial(const Number (&c)[COUNT], vf x) {
+    vf sum = splat(real(c[0]));
+#pragma GCC unroll 16
+    for (size_t k = 1; k < COUNT; ++k) sum = sum * x + real(c[k]);
+    return sum;
+}
+
+// The series of 2^r, (ln 2)^k / k!, without its 1.
+constexpr double SERIES[] = {1.36914888539041241e-12, 2.56784359934881958e-11, 4.44553827187081007e-10, 7.05491162080112088e-09,
+                             1.01780860092396960e-07, 1.32154867901443053e-06, 1.52527338040598377e-05, 1.54035303933816061e-04,
+                             1.33335581464284411e-03, 9.61812910762847688e-03, 5.55041086648215762e-02, 2.40226506959100694e-01,
+                             6.93147180559945286e-01};
+
+// 2^x = 2^n · (1 + r · q(r)), |r| ≤ ½. float: a minimax polynomial; double: the series.
 struct Power {
     vf whole, small;  // 2^n and r · q(r)
 };
@@ -57,21 +72,10 @@ REGARD_INLINE vf clamped(vf x) { return greater(splat(LEAST), x); }
 REGARD_INLINE Power power_within(vf x) {
     // 1.5 · 2^23 or 2^52 rounds what is added to it; the rest is the exponent of 1.
     constexpr real magic = SINGLE ? real(12582912 + 127) : real(6755399441055744 + 1023);
-    constexpr double series[] = {1.36914888539041241e-12, 2.56784359934881958e-11, 4.44553827187081007e-10, 7.05491162080112088e-09,
-                                 1.01780860092396960e-07, 1.32154867901443053e-06, 1.52527338040598377e-05, 1.54035303933816061e-04,
-                                 1.33335581464284411e-03, 9.61812910762847688e-03, 5.55041086648215762e-02, 2.40226506959100694e-01,
-                                 6.93147180559945286e-01};
     constexpr float minimax[] = {1.5353361960e-04f, 1.3398875017e-03f, 9.6184369177e-03f,
                                  5.5503323674e-02f, 2.4022647738e-01f, 6.9314718246e-01f};
     const vf rounded = x + magic, rest = x - (rounded - magic);
-    vf q = splat(SINGLE ? real(minimax[0]) : real(series[0]));
-    if constexpr (SINGLE) {
-#pragma GCC unroll 16
-        for (int k = 1; k < 6; ++k) q = q * rest + real(minimax[k]);
-    } else {
-#pragma GCC unroll 16
-        for (int k = 1; k < 13; ++k) q = q * rest + real(series[k]);
-    }
+    const vf q = SINGLE ? polynomial(minimax, rest) : polynomial(SERIES, rest);
     const vw bits = reinterpret_cast<const vw&>(rounded) << (SINGLE ? 23 : 52);
     return {reinterpret_cast<const vf&>(bits), q * rest};
 }
@@ -79,24 +83,38 @@ REGARD_INLINE Power power_within(vf x) {
 REGARD_INLINE Power power_of_two(vf x) { return power_within(clamped(x)); }
 
 // 2^x for x ≤ 0, to 1.5 ulp: exactly 1 at 0; exactly 0 from −127 (double: −1023) down; NaN stays NaN.
+#ifdef __AVX512F__
+// 2^⌊x⌋ · p(x − ⌊x⌋), each power of two one instruction: denormals would take a hundred times as long and are 0.
+template <size_t COUNT>
+REGARD_INLINE vf scaled_power(const float (&p)[COUNT], vf x) {
+    const __m512 at = reinterpret_cast<__m512>(x);
+    const vf power = polynomial(p, reinterpret_cast<vf>(_mm512_reduce_ps(at, _MM_FROUND_TO_NEG_INF)));
+    return reinterpret_cast<vf>(_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(at, _mm512_set1_ps(-126), _CMP_NLT_UQ),
+                                                       reinterpret_cast<__m512>(power), at));
+}
+// The same by the nearest whole number, for the series, which wants a small rest.
+REGARD_INLINE vf scaled_series(vf x) {
+    const __m512d at = reinterpret_cast<__m512d>(x), rest = _mm512_reduce_pd(at, _MM_FROUND_TO_NEAREST_INT);
+    const vf power = polynomial(SERIES, reinterpret_cast<vf>(rest)) * reinterpret_cast<vf>(rest) + 1;
+    return reinterpret_cast<vf>(_mm512_maskz_scalef_pd(_mm512_cmp_pd_mask(at, _mm512_set1_pd(-1022), _CMP_NLT_UQ),
+                                                       reinterpret_cast<__m512d>(power), at - rest));
+}
+REGARD_INLINE vf exp2_of(vf x) {
+    constexpr float minimax[] = {2.1565631323e-04f, 1.2482341845e-03f, 9.6737733111e-03f, 5.5486183614e-02f,
+                                 2.4022908509e-01f, 6.9314706326e-01f, 1};  // on [0, 1), to 2.1e-9
+    if constexpr (SINGLE)
+        return scaled_power(minimax, x);
+    else
+        return scaled_series(x);
+}
+REGARD_INLINE vf exp2_within(vf x) { return exp2_of(x); }
+#else
 REGARD_INLINE vf exp2_within(vf x) {
     const Power p = power_within(x);
     return (p.small + 1) * p.whole;
 }
 REGARD_INLINE vf exp2_of(vf x) { return exp2_within(clamped(x)); }
-
-// The same for weights that are rounded to bfloat16: a polynomial of degree 5, to 2 ulp, x never NaN where that matters.
-REGARD_INLINE vf short_exp2_of(vf x) {
-    constexpr float minimax[] = {1.3264714350e-03f, 9.6715126384e-03f, 5.5507337738e-02f, 2.4022242086e-01f, 6.9314697759e-01f};
-    constexpr real magic = real(12582912 + 127);
-    x = greater(splat(real(-127)), x);
-    const vf rounded = x + magic, rest = x - (rounded - magic);
-    vf q = splat(real(minimax[0]));
-#pragma GCC unroll 16
-    for (int k = 1; k < 5; ++k) q = q * rest + real(minimax[k]);
-    const vw bits = reinterpret_cast<const vw&>(rounded) << 23;
-    return (q * rest + 1) * reinterpret_cast<const vf&>(bits);
-}
+#endif
 
 // tanh x = −m / (2 + m) with m = e^(−2|x|) − 1, which keeps its bits where x is small.
 REGARD_INLINE vf tanh_of(vf x) {

@@ -244,6 +244,31 @@ def test_heads_beyond_the_nearer_caches(name):
             assert torch.equal(b, c)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rows", [3, 1499])
+def test_powers_over_all_their_range(dtype, rows):
+    """Two keys whose scores lie x apart: the weights are 1 / (1 + e^−x) and e^−x / (1 + e^−x), and e^−x ends in 0."""
+    unit, least = torch.finfo(dtype).eps / 2, torch.tensor(torch.finfo(dtype).tiny, dtype=torch.float64).log()
+    x = torch.linspace(0, -1.2 * least.item(), rows, dtype=dtype).view(1, 1, rows, 1)
+    key, value = torch.tensor([[0.0], [-1.0]], dtype=dtype), torch.eye(2, dtype=dtype)
+    found = rg.attend(x, key.view(1, 1, 2, 1), value.view(1, 1, 2, 2), engine="native").double()
+    expected = torch.stack((torch.sigmoid(x[..., 0].double()), torch.sigmoid(-x[..., 0].double())), -1)
+    assert (found[0, 0, 0] == 0.5).all()
+    near = x[..., 0] < -least - 1
+    assert ((found / expected - 1).abs() <= 4 * unit * (1 + x.double()))[near].all()
+    far = x[..., 0] > 1.02 * -least
+    assert far.any()
+    assert (found[far] == torch.tensor([1.0, 0.0], dtype=torch.float64)).all()
+
+
+def test_lse_of_bfloat16():
+    """Its powers are right to 3e-6 and hardly off on the average; so is what they sum up to."""
+    query, key, value = (t.bfloat16() for t in inputs_of(131, 257, 61, 67))
+    found = rg.partial(query, key, value, engine="native").lse.double()
+    expected = rg.partial(*(t.double() for t in (query, key, value)), engine="reference").lse
+    assert (found - expected).abs().max() <= 1e-5
+
+
 ISAS = ["avx512bf16", "avx512", "avx2", "baseline"]
 
 
@@ -261,6 +286,7 @@ def passes_under(isa: str, file: str, chosen: str) -> None:
 @pytest.mark.parametrize("isa", ISAS)
 def test_every_instruction_set(isa):
     chosen = "test_dims or test_lengths or test_patterns_over_many_blocks or same_bits or rows_of_nothing"
+    chosen += " or powers or lse_of"
     passes_under(isa, __file__, chosen)
 
 

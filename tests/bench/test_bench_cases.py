@@ -146,17 +146,17 @@ native = pytest.importorskip("regard._native", reason="the kernels were not buil
 def test_ceilings_count_their_work() -> None:
     names = ceiling.names()
     assert {"float32 baseline", "read"} <= set(names)
-    baseline = native.Ceiling("float32 baseline", 1)
+    baseline = native.Ceiling("float32 baseline", 1, 0)
     assert baseline.run(5) == 5 * 12 * 4 * 2
-    assert native.Ceiling("float32 baseline", 2).run(5) == 2 * baseline.run(5)
-    assert native.Ceiling("read", 2).run(1) == 2**28
-    for name, threads in (("float32 none", 1), ("read", 0)):
-        with pytest.raises(ValueError, match=r"no such ceiling|at least 1"):
-            native.Ceiling(name, threads)
+    assert native.Ceiling("float32 baseline", 2, 0).run(5) == 2 * baseline.run(5)
+    assert native.Ceiling("read", 2, 2**20 + 511).run(3) == 3 * 2**20
+    for name, threads, size in (("float32 none", 1, 0), ("read", 0, 512), ("read", 2, 511)):
+        with pytest.raises(ValueError, match=r"no such ceiling|at least"):
+            native.Ceiling(name, threads, size)
 
 
 def test_a_case_has_the_ceiling_of_its_type() -> None:
-    assert ceiling.ceiling(WINDOW).name == next(name for name in ceiling.names() if name.startswith("float32"))
-    assert ceiling.ceiling(next(case for case in cases(16) if case.memory)).unit == "GB/s"
+    assert ceiling.ceiling(WINDOW, 1).name == next(name for name in ceiling.names() if name.startswith("float32"))
+    assert ceiling.ceiling(next(case for case in cases(16) if case.memory), 2**20).unit == "GB/s"
     double = Case("double", WINDOW.shape, WINDOW.rule, torch.float64)
-    assert ceiling.ceiling(double) is None
+    assert ceiling.ceiling(double, 1) is None

@@ -46,21 +46,26 @@ def names() -> tuple[str, ...]:
         return ()
 
 
-def ceiling(case: Case) -> Ceiling | None:
-    """The one that bounds a case, for as many threads as PyTorch uses now, or None where nothing measures it."""
+def ceiling(case: Case, work: int) -> Ceiling | None:
+    """The one that bounds a case, for as many threads as PyTorch uses now, or None where nothing measures it.
+
+    Args:
+        case: what is computed.
+        work: its floating-point operations; or where memory bounds it its bytes, of which as many are read: what stays
+            in a cache is read from there.
+    """
     kind = READ if case.memory else str(case.dtype).removeprefix("torch.")
     name = next((name for name in names() if name.split()[0] == kind), None)
-    return None if name is None else _made(name)
+    return None if name is None else _made(name, work)
 
 
-def _made(name: str) -> Ceiling:
-    worker = importlib.import_module("regard._native").Ceiling(name, torch.get_num_threads())
+def _made(name: str, work: int) -> Ceiling:
+    worker = importlib.import_module("regard._native").Ceiling(name, torch.get_num_threads(), work)
     rounds, spent = 1, 0.0
     while spent < SECONDS:
         rounds *= 2
         spent = min(_seconds(worker, rounds) for _ in range(3))
-    work = worker.run(rounds)
-    return Ceiling(name, lambda: worker.run(rounds), work)
+    return Ceiling(name, lambda: worker.run(rounds), worker.run(rounds))
 
 
 def _seconds(worker: Any, rounds: int) -> float:

@@ -21,7 +21,8 @@ All competitors of a case run side by side in one process, in turn, round by rou
 checked against the reference in float64 before it is timed. Times are medians over rounds; ratios are medians of the
 ratios within a round, larger is faster than BASE. Rounds in which other processes took more than 5 % of a core
 are rejected and repeated. Work is counted over visible pairs: 2 · pairs · (dim + value_dim) FLOP forward, 2.5 times
-that backward; where reading bounds a case, its bytes in and out. Ceilings are measured in the same rounds."""
+that backward; where reading bounds a case, its bytes in and out, and the ceiling reads as many. Ceilings are measured
+in the same rounds."""
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def measured(
     task = Task.random(case, which)
     made = plan(*task.inputs, case.rule)
     work = made.bytes if case.memory else int(which.forwards * made.flops)
-    top = ceiling(case)
+    top = ceiling(case, work)
     ready: dict[str, Callable[[], Any]] = {} if top is None else {CEILING: top.call}
     failed: dict[str, Entry] = {}
     errors: dict[str, float] = {}
