@@ -66,17 +66,26 @@ REGARD_INLINE void strip_of(int64_t rows, const uint16_t* a, int64_t a_row, cons
     if (r < rows) _tile_stored(1, c + r * c_row, c_line);
 }
 
+// The same of up to four whole steps.
+template <bool ADD>
+REGARD_INLINE void strip_of_some(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row,
+                                 real* c, int64_t c_row) {
+    if (pairs == 16) strip_of<ADD, 1>(rows, a, a_row, b, b_row, c, c_row);
+    if (pairs == 32) strip_of<ADD, 2>(rows, a, a_row, b, b_row, c, c_row);
+    if (pairs == 48) strip_of<ADD, 3>(rows, a, a_row, b, b_row, c, c_row);
+    if (pairs == 64) strip_of<ADD, 4>(rows, a, a_row, b, b_row, c, c_row);
+}
+
 // c [rows][STRIP] (+)= Σ_k A(row, pair k) · B(pair k, column); rows in whole steps, pairs side by side in a row of A.
 template <bool ADD>
 REGARD_INLINE void multiply_pairs(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row,
                                   real* c, int64_t c_row) {
+    constexpr int64_t MOST = 64;
     settle_memory();
-    if (pairs == 16) strip_of<ADD, 1>(rows, a, a_row, b, b_row, c, c_row);
-    if (pairs == 32) strip_of<ADD, 2>(rows, a, a_row, b, b_row, c, c_row);
-    if (pairs == 48) strip_of<ADD, 3>(rows, a, a_row, b, b_row, c, c_row);
-    if (pairs >= 64) strip_of<ADD, 4>(rows, a, a_row, b, b_row, c, c_row);
+    strip_of_some<ADD>(rows, std::min(pairs, MOST), a, a_row, b, b_row, c, c_row);
+    for (int64_t k = MOST; k < pairs; k += MOST)
+        strip_of_some<true>(rows, std::min(pairs - k, MOST), a + 2 * k, a_row, b + k * b_row, b_row, c, c_row);
     settle_memory();
-    if (pairs > 64) multiply_pairs<true>(rows, pairs - 64, a + 128, a_row, b + 64 * b_row, b_row, c, c_row);
 }
 
 // c [rows][WIDE], likewise.
