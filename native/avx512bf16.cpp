@@ -1,6 +1,6 @@
 #define REGARD_ISA avx512bf16
 #define REGARD_BYTES 64
-#define REGARD_ROWS 6
+#define REGARD_ROWS 4
 #define REGARD_VECTORS 4
 #define REGARD_PAIRS
 #include "kernels.inl"

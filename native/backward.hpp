@@ -79,23 +79,36 @@ REGARD_APART void plain_weights(const Problem& p, const KeyBlock& b, const Spot&
     Levels levels;
     levels_of(p, s, std::fabs(p.scale), levels);
     multiply_parts(b.quarters, s.queries, p.dim, query, b.key_lanes, b.weight,
-                   [&](int64_t i, int64_t lane, vf x) {
-                       store(b.weight + i * BLOCK + lane, exp2_of((x * sign - levels.middle[i]) * factor - levels.rest[i]));
+                   [&](int64_t i, int64_t lane, auto& x) {
+                       each_of(x, [&](int m, int n) {
+                           x[m][n] = (x[m][n] * sign - levels.middle[i + m]) * factor - levels.rest[i + m];
+                       });
+                       for (auto& row : x) exp2_each(row);
+                       put_down(b.weight + i * BLOCK + lane, BLOCK, x);
                    },
                    b.errands);
 }
 
 REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& s) {
     if (p.normalize == Normalize::sigmoid) {
-        for (int64_t n = 0; n < s.queries * BLOCK; n += LANES) store(b.weight + n, sigmoid_of(load(b.weight + n)));
+        for (int64_t n = 0; n < s.queries * BLOCK; n += SIDE * LANES) {
+            vf x[SIDE];
+            load(b.weight + n, x);
+            sigmoid_each(x);
+            store(b.weight + n, x);
+        }
         return;
     }
     Levels levels;
     levels_of(p, s, 1, levels);
     for (int64_t i = 0; i < s.queries; ++i)
-        for (int n = 0; n < BLOCK; n += LANES) {
+        for (int n = 0; n < BLOCK; n += SIDE * LANES) {
             real* at = b.weight + i * BLOCK + n;
-            store(at, exp2_of((load(at) - levels.middle[i]) * LOG2E - levels.rest[i]));
+            vf x[SIDE];
+            load(at, x);
+            for (vf& each : x) each = (each - levels.middle[i]) * LOG2E - levels.rest[i];
+            exp2_each(x);
+            store(at, x);
         }
 }
 
@@ -115,15 +128,18 @@ REGARD_INLINE void move_weights(const Problem& p, KeyBlock& b, const Spot& s) {
 
 REGARD_APART void product_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query) {
     multiply_parts(b.quarters, s.queries, p.dim, query, b.key_lanes, b.weight,
-                   [&](int64_t i, int64_t lane, vf x) { store(b.weight + i * BLOCK + lane, x); }, b.errands);
+                   [&](int64_t i, int64_t lane, const auto& x) { put_down(b.weight + i * BLOCK + lane, BLOCK, x); }, b.errands);
 }
 
 // Slopes in the product's own pass, the scale inside.
 REGARD_APART void plain_slopes(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad, const real* delta) {
     const real scale = static_cast<real>(p.scale);
     multiply_parts(b.quarters, s.queries, p.value_dim, grad, b.value_lanes, b.slope,
-                   [&](int64_t i, int64_t lane, vf x) {
-                       store(b.slope + i * BLOCK + lane, load(b.weight + i * BLOCK + lane) * (x - delta[i]) * scale);
+                   [&](int64_t i, int64_t lane, const auto& x) {
+                       each_of(x, [&](int m, int n) {
+                           const int64_t at = (i + m) * BLOCK + lane + n * LANES;
+                           store(b.slope + at, load(b.weight + at) * (x[m][n] - delta[i + m]) * scale);
+                       });
                    },
                    b.errands);
 }
@@ -162,26 +178,24 @@ REGARD_INLINE void move_slopes(const Problem& p, const KeyBlock& b, const Spot& 
 
 REGARD_APART void slope_tile(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& grad) {
     multiply_parts(b.quarters, s.queries, p.value_dim, grad, b.value_lanes, b.slope,
-                   [&](int64_t i, int64_t lane, vf x) { store(b.slope + i * BLOCK + lane, x); }, b.errands);
+                   [&](int64_t i, int64_t lane, const auto& x) { put_down(b.slope + i * BLOCK + lane, BLOCK, x); }, b.errands);
     clear_hidden(b.quarters, s.queries, b.slope);  // what a bias gathers its gradient from
 }
 
 REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot& s, const Rows& query, const Rows& grad,
                                 real* query_sum) {
-    const auto add_to = [](real* sum, int64_t width) {
-        return [sum, width](int64_t row, int64_t column, vf x) {
-            store(sum + row * width + column, load(sum + row * width + column) + x);
-        };
+    const auto into = [](real* sum, int64_t width) {
+        return [sum, width](int64_t row, int64_t column, const auto& x) { add_to(sum + row * width + column, width, x); };
     };
-    gather_parts(b.quarters, s.queries, p.value_dim, grad, b.weight, add_to(b.value_sum, BLOCK), b.errands);
-    gather_parts(b.quarters, s.queries, p.dim, query, b.slope, add_to(b.key_sum, BLOCK), b.errands);
+    gather_parts(b.quarters, s.queries, p.value_dim, grad, b.weight, into(b.value_sum, BLOCK), b.errands);
+    gather_parts(b.quarters, s.queries, p.dim, query, b.slope, into(b.key_sum, BLOCK), b.errands);
     const int64_t step = b.quarters.all() ? QUERIES : HALF;
     for (int64_t row = 0; row < s.queries; row += step) {
         const bool* any = b.quarters.any[row / HALF];
         const int64_t first = any[0] ? 0 : HALF, end = any[1] ? BLOCK : HALF;
         if (first < end)
             multiply(std::min(step, s.queries - row), b.width, end - first, b.slope + row * BLOCK + first, BLOCK, 1,
-                     b.key_rows + first * b.width, b.width, add_to(query_sum + (s.query + row) * b.width, b.width), Meanwhile{b.errands});
+                     b.key_rows + first * b.width, b.width, into(query_sum + (s.query + row) * b.width, b.width), Meanwhile{b.errands});
     }
 }
 

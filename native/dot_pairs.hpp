@@ -4,13 +4,16 @@ constexpr int STRIP = BLOCK, WIDE = BLOCK;  // lanes of one product, forward and
 
 struct PairUnit {};  // nothing to set up
 
-template <int ROWS, bool ADD>
-REGARD_INLINE void pair_rows(int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row, real* c, int64_t c_row) {
+// finish(place of a vector, its number in the row, sum): sums that lie there are read now and not before, so that no product
+// waits for them.
+template <int ROWS, class Finish>
+REGARD_INLINE void pair_rows(int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, real* c, int64_t c_row,
+                             const Finish& finish) {
     __m512 acc[ROWS][STRIP / 16];
 #pragma GCC unroll 8
     for (int m = 0; m < ROWS; ++m)
 #pragma GCC unroll 8
-        for (int n = 0; n < STRIP / 16; ++n) acc[m][n] = ADD ? _mm512_loadu_ps(c + m * c_row + n * 16) : _mm512_setzero_ps();
+        for (int n = 0; n < STRIP / 16; ++n) acc[m][n] = _mm512_setzero_ps();
     for (int64_t k = 0; k < pairs; ++k) {
         __m512i right[STRIP / 16];
 #pragma GCC unroll 8
@@ -18,7 +21,7 @@ REGARD_INLINE void pair_rows(int64_t pairs, const uint16_t* a, int64_t a_row, co
 #pragma GCC unroll 8
         for (int m = 0; m < ROWS; ++m) {
             int32_t word;
-            memcpy(&word, a + m * a_row + 2 * k, 4);
+            memcpy(&word, a.at + m * a.row + k * a.step, 4);
             const __m512i left = _mm512_set1_epi32(word);
 #pragma GCC unroll 8
             for (int n = 0; n < STRIP / 16; ++n)
@@ -28,21 +31,37 @@ REGARD_INLINE void pair_rows(int64_t pairs, const uint16_t* a, int64_t a_row, co
 #pragma GCC unroll 8
     for (int m = 0; m < ROWS; ++m)
 #pragma GCC unroll 8
-        for (int n = 0; n < STRIP / 16; ++n) _mm512_storeu_ps(c + m * c_row + n * 16, acc[m][n]);
+        for (int n = 0; n < STRIP / 16; ++n) finish(c + m * c_row + n * 16, n, reinterpret_cast<vf>(acc[m][n]));
 }
 
-// c [rows][STRIP] (+)= Σ_k A(row, pair k) · B(pair k, column); pairs side by side in a row of A.
-template <bool ADD>
-REGARD_APART void multiply_pairs(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row,
-                                 real* c, int64_t c_row) {
+template <class Finish>
+REGARD_INLINE void all_pair_rows(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
+                                 real* c, int64_t c_row, const Finish& finish) {
     int64_t r = 0;
-    for (; r + 6 <= rows; r += 6) pair_rows<6, ADD>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
-    for (; r + 2 <= rows; r += 2) pair_rows<2, ADD>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
-    for (; r < rows; ++r) pair_rows<1, ADD>(pairs, a + r * a_row, a_row, b, b_row, c + r * c_row, c_row);
+    for (; r + 4 <= rows; r += 4) pair_rows<4>(pairs, {a.at + r * a.row, a.row, a.step}, b, b_row, c + r * c_row, c_row, finish);
+    for (; r < rows; ++r) pair_rows<1>(pairs, {a.at + r * a.row, a.row, a.step}, b, b_row, c + r * c_row, c_row, finish);
+}
+
+// c [rows][STRIP] (+)= Σ_k A(row, pair k) · B(pair k, column).
+template <bool ADD>
+REGARD_APART void multiply_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
+                                 real* c, int64_t c_row) {
+    all_pair_rows(rows, pairs, a, b, b_row, c, c_row,
+                  [](real* at, int, vf sum) { store(at, ADD ? load(at) + sum : sum); });
 }
 
 template <bool ADD>
-REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const uint16_t* a, int64_t a_row, const uint32_t* b, int64_t b_row,
+REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
                                  real* c, int64_t c_row) {
-    multiply_pairs<ADD>(rows, pairs, a, a_row, b, b_row, c, c_row);
+    multiply_pairs<ADD>(rows, pairs, a, b, b_row, c, c_row);
+}
+
+// c · shrink + the same sum; shrink: one vector for each of a row.
+REGARD_APART void gather_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
+                               real* c, int64_t c_row, const vf* shrink) {
+    bool shrinks = false;
+    for (int n = 0; n < STRIP / LANES; ++n) shrinks |= !same(shrink[n], splat(1));
+    if (!shrinks) return multiply_pairs<true>(rows, pairs, a, b, b_row, c, c_row);
+    all_pair_rows(rows, pairs, a, b, b_row, c, c_row,
+                  [&](real* at, int n, vf sum) { store(at, load(at) * shrink[n] + sum); });
 }

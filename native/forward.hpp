@@ -33,7 +33,7 @@ static QueryBlock take_query_block(const Problem& p, Scratch& memory) {
 REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     const Rows key = rows_of(p.key, s.batch, s.head / p.group(), s.key, s.keys, p.dim, b.key_room);
     multiply_parts(b.quarters, s.keys, p.dim, key, b.query, b.score,
-                   [&](int64_t j, int64_t lane, vf x) { store(b.score + j * BLOCK + lane, x); }, b.errands);
+                   [&](int64_t j, int64_t lane, const auto& x) { put_down(b.score + j * BLOCK + lane, BLOCK, x); }, b.errands);
 }
 
 // Products to what is to be exponentiated, hidden pairs −∞.
@@ -58,12 +58,16 @@ REGARD_INLINE void top_of(const QueryBlock& b, int64_t width, vf* top) {
         for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(b.score + j * BLOCK + n * LANES), top[n]);
 }
 
-// All earlier sums shrink to the new top.
-REGARD_INLINE void add_sums(QueryBlock& b, real factor, const vf* top, const vf* sum) {
-    for (int n = 0; n < VECTORS; ++n) {
-        b.shrink[n] = exp2_of((b.top[n] - top[n]) * factor);
-        b.total[n] = b.total[n] * b.shrink[n] + sum[n];
-        b.top[n] = top[n];
+// All earlier sums of some vectors shrink to the new top.
+template <int COUNT>
+REGARD_INLINE void add_sums(QueryBlock& b, int first, real factor, const vf* top, const vf* sum) {
+    vf shrink[COUNT];
+    for (int n = 0; n < COUNT; ++n) shrink[n] = (b.top[first + n] - top[n]) * factor;
+    exp2_each(shrink);
+    for (int n = 0; n < COUNT; ++n) {
+        b.shrink[first + n] = shrink[n];
+        b.total[first + n] = b.total[first + n] * shrink[n] + sum[n];
+        b.top[first + n] = top[n];
     }
 }
 
@@ -75,21 +79,31 @@ REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
     for (int64_t run = 0; run < width; run += 8) {  // summed run by run: errors don't pile up
         vf part[VECTORS] = {};
         for (int64_t j = run; j < width && j < run + 8; ++j)
-#pragma GCC unroll 8
-            for (int n = 0; n < VECTORS; ++n) {
-                real* at = score + j * BLOCK + n * LANES;
-                const vf power = exp2_of((load(at) - top[n]) * factor);
-                store(at, power);
-                part[n] += power;
+#pragma GCC unroll 4
+            for (int first = 0; first < VECTORS; first += SIDE) {
+                real* at = score + j * BLOCK + first * LANES;
+                vf x[SIDE];
+                load(at, x);
+#pragma GCC unroll 4
+                for (int n = 0; n < SIDE; ++n) x[n] = (x[n] - top[first + n]) * factor;
+                exp2_each(x);
+                store(at, x);
+#pragma GCC unroll 4
+                for (int n = 0; n < SIDE; ++n) part[first + n] += x[n];
             }
         for (int n = 0; n < VECTORS; ++n) sum[n] += part[n];
     }
-    add_sums(b, factor, top, sum);
+    add_sums<VECTORS>(b, 0, factor, top, sum);
 }
 
 // Scores to weights of their own; total stays the 1 that it began with.
 REGARD_APART void squash(QueryBlock& b, int64_t width) {
-    for (int64_t n = 0; n < width * BLOCK; n += LANES) store(b.score + n, sigmoid_of(load(b.score + n)));
+    for (int64_t n = 0; n < width * BLOCK; n += SIDE * LANES) {
+        vf x[SIDE];
+        load(b.score + n, x);
+        sigmoid_each(x);
+        store(b.score + n, x);
+    }
 }
 
 // What NaN and ∞ among the values give to the rows that see them; elsewhere they are 0 in `values`.
@@ -122,9 +136,11 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
         value = {b.value_room, p.value_dim, 1};
     }
     gather_parts(b.quarters, s.keys, p.value_dim, value, b.score,
-                 [&](int64_t c, int64_t lane, vf x) {
-                     real* at = b.sum + c * BLOCK + lane;
-                     store(at, load(at) * b.shrink[lane / LANES] + x);
+                 [&](int64_t c, int64_t lane, const auto& x) {
+                     each_of(x, [&](int m, int n) {
+                         real* at = b.sum + (c + m) * BLOCK + lane + n * LANES;
+                         store(at, load(at) * b.shrink[lane / LANES + n] + x[m][n]);
+                     });
                  },
                  b.errands);
 }

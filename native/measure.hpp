@@ -55,7 +55,7 @@ struct TileSums {
         total += run.total, heat += run.heat, square += run.square, distance += run.distance, local += run.local;
     }
     REGARD_INLINE void join(QueryBlock& b, RowSums& r, int n, vf top, real factor) const {
-        const vf step = clamped((b.top[n] - top) * factor), shrink = exp2_of(step);
+        const vf step = greater(splat(LEAST), (b.top[n] - top) * factor), shrink = exp2_of(step);
         r.heat[n] = (r.heat[n] + b.total[n] * step) * shrink + heat;
         r.square[n] = r.square[n] * (shrink * shrink) + square;
         r.distance[n] = r.distance[n] * shrink + distance;
@@ -65,7 +65,16 @@ struct TileSums {
     }
 };
 
-// A tile's sums over rows; weigh(score, vector) → u.
+// u, clamped, and 2^u.
+template <int COUNT>
+REGARD_INLINE void powers_below(vf (&u)[COUNT], vf (&power)[COUNT]) {
+    clamp(u);
+#pragma GCC unroll 8
+    for (int n = 0; n < COUNT; ++n) power[n] = u[n];
+    exp2_each(power);
+}
+
+// A tile's sums over rows; weigh(key, u, powers) finds those of as many keys as it is given room for.
 template <Distances HOW, class Weigh>
 REGARD_INLINE TileSums sums_of(const Problem& p, const Request& want, const Spot& s, int vector, const Weigh& weigh) {
     const real reach = static_cast<real>(want.reach);
@@ -73,7 +82,16 @@ REGARD_INLINE TileSums sums_of(const Problem& p, const Request& want, const Spot
     TileSums sums;
     for (int64_t run = 0; run < s.keys; run += 8) {  // summed run by run: errors don't pile up
         TileSums part;
-        for (int64_t j = run; j < s.keys && j < run + 8; ++j) weigh(j, [&](vf u, vf power) { part.take<HOW>(u, power, offset, reach); });
+        const int64_t end = std::min(s.keys, run + 8);
+        int64_t j = run;
+        const auto take = [&](auto count) {
+            vf u[count], power[count];
+            weigh(j, u, power);
+            for (int n = 0; n < count; ++n) part.take<HOW>(u[n], power[n], offset, reach);
+            j += count;
+        };
+        while (j + SIDE <= end) take(std::integral_constant<int, SIDE>{});
+        while (j < end) take(std::integral_constant<int, 1>{});
         sums.add(part);
     }
     if (HOW == Distances::far) sums.distance *= far_side(p, want, s);
@@ -95,9 +113,9 @@ REGARD_APART void absorb(const Problem& p, const Request& want, QueryBlock& b, R
     for (int n = 0; n < VECTORS; ++n) {
         const vf top = tops[n];
         const real* score = b.score + n * LANES;
-        const TileSums sums = sums_of<HOW>(p, want, s, n, [&](int64_t j, const auto& take) {
-            const vf u = clamped((load(score + j * BLOCK) - top) * factor);
-            take(u, exp2_within(u));
+        const TileSums sums = sums_of<HOW>(p, want, s, n, [&](int64_t j, auto& u, auto& power) {
+            for (vf& each : u) each = (load(score + j++ * BLOCK) - top) * factor;
+            powers_below(u, power);
         });
         sums.join(b, r, n, top, factor);
     }

@@ -2,6 +2,7 @@
 constexpr int LANES = REGARD_BYTES / sizeof(real);
 
 #include "simd.hpp"
+#include "powers.hpp"
 #include "micro.hpp"
 #include "tiles.hpp"
 #include "errands.hpp"
@@ -28,6 +29,11 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #ifdef REGARD_PAIRS_HERE
 #include "pairs_unit.hpp"
 #include "paired.hpp"
+#ifdef __AMX_BF16__
+#include "turned.hpp"
+#else
+#include "coupled.hpp"
+#endif
 #include "pairs_forward.hpp"
 #include "pairs_backward.hpp"
 #endif

@@ -1,9 +1,6 @@
 // Numbers as the instructions that multiply pairs of bfloat16 want them. A pair is two numbers side by side in one 32-bit
 // word: of a row as it lies, two components; of two rows, one component of each.
 
-using half = uint16_t;
-using pair = uint32_t;
-
 constexpr int STRIPS = BLOCK / STRIP, STRIP_VECTORS = STRIP / LANES;
 
 REGARD_INLINE int64_t up(int64_t size, int64_t step) { return (size + step - 1) / step * step; }
@@ -15,27 +12,24 @@ static bool takes_pairs(const Problem& p) {
 }
 
 // Rows with components side by side, 0 up to whole steps of both. Copied into room [whole rows][depth] where they don't lie so.
-REGARD_APART const half* paired_rows(const Array& a, const half* from, int64_t rows, int64_t columns, int64_t depth,
-                                     int64_t whole_rows, half* room, int64_t& row) {
-    row = a.row;
-    if (a.column == 1 && columns == depth && rows % whole_rows == 0) return from;
-    row = depth;
+REGARD_APART Pairs paired_rows(const Array& a, const half* from, int64_t rows, int64_t columns, int64_t depth, int64_t whole_rows,
+                               half* room) {
+    if (a.column == 1 && columns == depth && rows % whole_rows == 0) return {from, a.row, 2};
     memset(room, 0, static_cast<size_t>(up(rows, whole_rows) * depth) * 2);
     for (int64_t r = 0; r < rows; ++r)
         for (int64_t c = 0; c < columns; ++c) room[r * depth + c] = from[r * a.row + c * a.column];
-    return room;
+    return {room, depth, 2};
 }
 
 // Rows to the lanes: [depth / 2][BLOCK] pairs of components, rows that are missing 0.
 REGARD_APART void pairs_to_lanes(const Array& a, const half* from, int64_t rows, int64_t columns, int64_t depth, half* room,
                                  pair* lanes) {
-    int64_t row;
-    from = paired_rows(a, from, rows, columns, depth, 1, room, row);
-    if (row % 2 == 0 && reinterpret_cast<uintptr_t>(from) % 4 == 0) {
-        transpose(reinterpret_cast<const real*>(from), row / 2, 1, rows, depth / 2, reinterpret_cast<real*>(lanes), BLOCK);
+    const Pairs lying = paired_rows(a, from, rows, columns, depth, 1, room);
+    if (lying.row % 2 == 0 && reinterpret_cast<uintptr_t>(lying.at) % 4 == 0) {
+        transpose(reinterpret_cast<const real*>(lying.at), lying.row / 2, 1, rows, depth / 2, reinterpret_cast<real*>(lanes), BLOCK);
     } else {
         for (int64_t r = 0; r < rows; ++r)
-            for (int64_t k = 0; k < depth / 2; ++k) memcpy(lanes + k * BLOCK + r, from + r * row + 2 * k, 4);
+            for (int64_t k = 0; k < depth / 2; ++k) memcpy(lanes + k * BLOCK + r, lying.at + r * lying.row + 2 * k, 4);
     }
     for (int64_t k = 0; rows < BLOCK && k < depth / 2; ++k) std::fill(lanes + k * BLOCK + rows, lanes + (k + 1) * BLOCK, 0);
 }
@@ -63,33 +57,3 @@ REGARD_APART void couple_lines(const real* tile, int64_t lines, int64_t whole, p
         }
     }
 }
-
-// All rows of a tensor turned: [batch · heads][columns, whole row steps][rows, a whole block and one more], 0 around.
-class Turned {
-   public:
-    Turned(const Array& from, int64_t batch, int64_t heads, int64_t rows, int64_t columns)
-        : from_(from), heads_(heads), count_(rows), columns_(columns), lines_(up(columns, PAIR_ROWS)), row_(up(rows, BLOCK) + BLOCK),
-          blocks_(batch * heads * (row_ / BLOCK)),
-          data_(batch * heads * lines_ * row_ / 2) {}
-    half* at(int64_t head, int64_t row) const { return reinterpret_cast<half*>(data_.all()) + head * lines_ * row_ + row; }
-    int64_t row() const { return row_; }
-    int64_t lines() const { return lines_; }
-    int64_t blocks() const { return blocks_; }
-    int64_t head(int64_t block) const { return block / (row_ / BLOCK); }
-    int64_t room() const { return BLOCK / 2 * columns_; }
-
-    // Turns one of the blocks; room: words.
-    void turn(int64_t block, pair* room) const {
-        const int64_t head = this->head(block), first = block % (row_ / BLOCK) * BLOCK;
-        const int64_t rows = std::min<int64_t>(std::max<int64_t>(count_ - first, 0), BLOCK);
-        couple_rows(from_, from_.at<const half>(head / heads_, head % heads_, first), rows, columns_, room, columns_);
-        half* to = at(head, first);
-        transpose(reinterpret_cast<const real*>(room), columns_, 1, BLOCK / 2, columns_, reinterpret_cast<real*>(to), row_ / 2);
-        for (int64_t c = columns_; c < lines_; ++c) memset(to + c * row_, 0, BLOCK * 2);
-    }
-
-   private:
-    const Array& from_;
-    int64_t heads_, count_, columns_, lines_, row_, blocks_;
-    Scratch data_;
-};

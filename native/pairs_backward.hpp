@@ -1,6 +1,6 @@
 // The backward pass in bfloat16: all five products by pairs, everything between them in float32 as in backward.hpp. Pairs
 // are two components of a vector for q_i · k_j and do_i · v_j, two queries for Σ_i w_ij · do_i and Σ_i ds_ij · q_i, two keys
-// for Σ_j ds_ij · k_j. Keys lie in the lanes; queries and upstream gradients as they are, and turned once a head.
+// for Σ_j ds_ij · k_j. Keys lie in the lanes; queries and upstream gradients as they are, and by pairs of queries once a head.
 
 constexpr int WIDE_STRIPS = BLOCK / WIDE;
 
@@ -73,57 +73,57 @@ REGARD_APART bool begin_pair_keys(const Problem& p, PairKeys& b, const Spot& s) 
     return !hides(p) || (tame_halves(p.key, key, s.keys, p.dim) && tame_halves(p.value, value, s.keys, p.value_dim));
 }
 
-// Upstream gradients and queries, turned.
-struct TurnedRows {
-    Turned query, grad;
+// Upstream gradients and queries, by pairs of queries.
+struct PairedRows {
+    Across query, grad;
     int64_t group;
 
-    explicit TurnedRows(const Problem& p)
+    explicit PairedRows(const Problem& p)
         : query(p.query, p.batch, p.heads, p.queries, p.dim), grad(p.out_grad, p.batch, p.heads, p.queries, p.value_dim),
           group(p.group()) {}
     REGARD_INLINE void make(const Choice& choice, Team& team) const {
         Scratch words(std::max(query.room(), grad.room()));
         pair* room = reinterpret_cast<pair*>(words.take(0));
-        for (const Turned* each : {&query, &grad})
+        for (const Across* each : {&query, &grad})
             team.even(each->blocks(), [&](int64_t n) {
-                if (!choice.by_rows(each->head(n) / group)) each->turn(n, room);
+                if (!choice.by_rows(each->head(n) / group)) each->make(n, room);
             });
     }
 };
 
 // A block of queries as `multiply_pairs` takes it.
 struct PairedQueries {
-    const half *query, *grad, *query_turned, *grad_turned;
-    int64_t query_row, grad_row, rows;
+    Pairs query, grad, query_across, grad_across;
+    int64_t rows;
 
-    PairedQueries(const Problem& p, const PairKeys& b, const TurnedRows& turned, const Spot& s) {
+    PairedQueries(const Problem& p, const PairKeys& b, const PairedRows& across, const Spot& s) {
         const int64_t head = s.batch * p.heads + s.head;
         rows = up(s.queries, PAIR_DEPTH);  // two of them are a pair, too
         query = paired_rows(p.query, p.query.at<const half>(s.batch, s.head, s.query), s.queries, p.dim, b.depth, PAIR_DEPTH,
-                            b.query_room, query_row);
+                            b.query_room);
         grad = paired_rows(p.out_grad, p.out_grad.at<const half>(s.batch, s.head, s.query), s.queries, p.value_dim,
-                           b.value_depth, PAIR_DEPTH, b.grad_room, grad_row);
-        query_turned = turned.query.at(head, s.query), grad_turned = turned.grad.at(head, s.query);
+                           b.value_depth, PAIR_DEPTH, b.grad_room);
+        query_across = across.query.at(head, s.query), grad_across = across.grad.at(head, s.query);
     }
     // q_i · k_j and do_i · v_j of a strip of keys.
     REGARD_INLINE void products(const PairKeys& b, int strip, real* to, int64_t to_row) const {
-        multiply_wide<false>(rows, b.depth / 2, query, query_row, b.key_lanes + strip * WIDE, BLOCK, to, to_row);
+        multiply_wide<false>(rows, b.depth / 2, query, b.key_lanes + strip * WIDE, BLOCK, to, to_row);
     }
     REGARD_INLINE void slopes(const PairKeys& b, int strip, real* to, int64_t to_row) const {
-        multiply_wide<false>(rows, b.value_depth / 2, grad, grad_row, b.value_lanes + strip * WIDE, BLOCK, to, to_row);
+        multiply_wide<false>(rows, b.value_depth / 2, grad, b.value_lanes + strip * WIDE, BLOCK, to, to_row);
     }
     // dv_j and dk_j of a strip of keys, from pairs of queries.
-    REGARD_INLINE void add(const PairKeys& b, const TurnedRows& turned, int strip, const pair* weight, const pair* slope,
+    REGARD_INLINE void add(const PairKeys& b, const PairedRows& across, int strip, const pair* weight, const pair* slope,
                            int64_t row) const {
-        multiply_wide<true>(turned.grad.lines(), rows / 2, grad_turned, turned.grad.row(), weight, row,
+        multiply_wide<true>(across.grad.lines(), rows / 2, grad_across, weight, row,
                              b.block.value_sum + strip * WIDE, BLOCK);
-        multiply_wide<true>(turned.query.lines(), rows / 2, query_turned, turned.query.row(), slope, row,
+        multiply_wide<true>(across.query.lines(), rows / 2, query_across, slope, row,
                              b.block.key_sum + strip * WIDE, BLOCK);
     }
     // dq_i of all keys of the block.
     REGARD_INLINE void add_query(const PairKeys& b, real* sum) const {
         for (int64_t d = 0; d < b.width; d += WIDE)
-            multiply_wide<true>(rows, BLOCK / 2, b.slope_rows, BLOCK, b.key_pairs + d, b.width, sum + d, b.width);
+            multiply_wide<true>(rows, BLOCK / 2, {b.slope_rows, BLOCK, 2}, b.key_pairs + d, b.width, sum + d, b.width);
     }
 };
 
@@ -151,27 +151,33 @@ REGARD_INLINE vf shown_of(vf x, uint64_t word, int first) {
 template <bool PARTLY>
 REGARD_APART void slopes_of_strip(PairKeys& b, const Straight& line, int64_t rows, int strip, const real* product,
                                   const real* to_weight, pair* weight, pair* slope) {
-    for (int64_t i = 0; i < rows; i += 2)
-#pragma GCC unroll 8
-        for (int n = 0; n < WIDE; n += LANES) {
-            vf w[2], ds[2];
+    constexpr int COUNT = WIDE / LANES;
+    for (int64_t i = 0; i < rows; i += 2) {
+        vf w[2][COUNT], ds[2][COUNT];
 #pragma GCC unroll 2
-            for (int r = 0; r < 2; ++r) {
-                const int64_t at = (i + r) * WIDE + n;
-                w[r] = short_exp2_of(load(product + at) * line.factor - line.level[i + r]);
-                if (PARTLY) w[r] = shown_of(w[r], b.block.words[i + r], strip * WIDE + n);
-                ds[r] = w[r] * (load(to_weight + at) * line.scale - line.delta[i + r]);
+        for (int r = 0; r < 2; ++r) {
+            load(product + (i + r) * WIDE, w[r]), load(to_weight + (i + r) * WIDE, ds[r]);
+            for (vf& each : w[r]) each = each * line.factor - line.level[i + r];
+            short_exp2_each(w[r]);
+#pragma GCC unroll 8
+            for (int n = 0; n < COUNT; ++n) {
+                if (PARTLY) w[r][n] = shown_of(w[r][n], b.block.words[i + r], strip * WIDE + n * LANES);
+                ds[r][n] = w[r][n] * (ds[r][n] * line.scale - line.delta[i + r]);
             }
-            const __m512i slopes = rounded(ds[0], ds[1]);
-            half* row = b.slope_rows + i * BLOCK + strip * WIDE + n;
-            store_powers(weight + i / 2 * WIDE + n, w[0], w[1]);
-            store_pairs(slope + i / 2 * WIDE + n, slopes);
+        }
+#pragma GCC unroll 8
+        for (int n = 0; n < COUNT; ++n) {
+            const __m512i slopes = rounded(ds[0][n], ds[1][n]);
+            half* row = b.slope_rows + i * BLOCK + strip * WIDE + n * LANES;
+            store_powers(weight + i / 2 * WIDE + n * LANES, w[0][n], w[1][n]);
+            store_pairs(slope + i / 2 * WIDE + n * LANES, slopes);
             store_halves(row, row + BLOCK, slopes);
         }
+    }
 }
 
 // A tile of which only the scale makes scores, strip by strip, so that what lies between the products stays close.
-REGARD_APART void straight_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const TurnedRows& turned, const Spot& s,
+REGARD_APART void straight_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const PairedRows& across, const Spot& s,
                                 const real* delta) {
     Straight line;
     straighten(p, s, delta, line);
@@ -181,12 +187,12 @@ REGARD_APART void straight_tile(const Problem& p, PairKeys& b, const PairedQueri
         at.products(b, strip, product, WIDE);
         at.slopes(b, strip, to_weight, WIDE);
         slopes(b, line, at.rows, strip, product, to_weight, b.weight, b.slope);
-        at.add(b, turned, strip, b.weight, b.slope, WIDE);
+        at.add(b, across, strip, b.weight, b.slope, WIDE);
     }
 }
 
 // Any other tile: its scores moved or its pairs dropped.
-REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const TurnedRows& turned, const Spot& s,
+REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const PairedRows& across, const Spot& s,
                              const Sums& sums) {
     KeyBlock& tile = b.block;
     for (int strip = 0; strip < WIDE_STRIPS; ++strip) at.products(b, strip, tile.weight + strip * WIDE, BLOCK);
@@ -203,32 +209,32 @@ REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries&
             store_halves(row, row + BLOCK, rounded(i < s.queries ? load(from) : vf{}, i + 1 < s.queries ? load(from + BLOCK) : vf{}));
         }
     for (int strip = 0; strip < WIDE_STRIPS; ++strip)
-        at.add(b, turned, strip, b.weight + strip * WIDE, b.slope + strip * WIDE, BLOCK);
+        at.add(b, across, strip, b.weight + strip * WIDE, b.slope + strip * WIDE, BLOCK);
 }
 
 // A block of keys of pairs, for runs.hpp.
 class PairTiles {
    public:
-    using Shared = TurnedRows;
+    using Shared = PairedRows;
     using Unit = PairUnit;
 
-    PairTiles(const Problem& p, const Shared& turned, Scratch& memory) : turned_(turned), b_(take_pair_keys(p, memory)) {}
-    PairTiles(const Problem& p, const PairTiles& other, Scratch& memory) : turned_(other.turned_), b_(other.b_) { take_own(p, b_, memory); }
+    PairTiles(const Problem& p, const Shared& across, Scratch& memory) : across_(across), b_(take_pair_keys(p, memory)) {}
+    PairTiles(const Problem& p, const PairTiles& other, Scratch& memory) : across_(other.across_), b_(other.b_) { take_own(p, b_, memory); }
     static int64_t numbers(const Problem& p) { return pair_keys_numbers(p); }
     static int64_t own_numbers(const Problem& p) { return own_pair_numbers(p); }
     static int64_t width(const Problem& p) { return pair_width(p); }
     KeyBlock& block() { return b_.block; }
     REGARD_INLINE bool begin(const Problem& p, const Spot& s) { return begin_pair_keys(p, b_, s); }
     REGARD_INLINE void tile(const Problem& p, const Spot& s, const Sums& sums) {
-        const PairedQueries at(p, b_, turned_, s);
+        const PairedQueries at(p, b_, across_, s);
         if (plain(p))
-            straight_tile(p, b_, at, turned_, s, sums.delta + s.query);
+            straight_tile(p, b_, at, across_, s, sums.delta + s.query);
         else
-            moved_tile(p, b_, at, turned_, s, sums);
+            moved_tile(p, b_, at, across_, s, sums);
         at.add_query(b_, sums.query + s.query * b_.width);
     }
 
    private:
-    const Shared& turned_;
+    const Shared& across_;
     PairKeys b_;
 };

@@ -1,6 +1,6 @@
 // The forward pass in bfloat16: both products by pairs, everything between them in float32 as in forward.hpp. Pairs are two
 // components of a vector for q_i · k_j, two keys for Σ_j w_ij · v_j. Queries lie in the lanes as [pair][BLOCK] words, keys as
-// they are, values turned to [value_dim][keys] once a head, weights as [pair of keys][BLOCK] words.
+// they are, values by pairs of keys once a head, weights as [pair of keys][BLOCK] words.
 
 struct PairBlock {
     QueryBlock block;
@@ -19,29 +19,29 @@ REGARD_APART void begin_pairs(const Problem& p, PairBlock& b, const Spot& s) {
 
 // The keys of a tile as `multiply_pairs` takes them.
 struct PairedKeys {
-    const half* key;
-    int64_t key_row, keys;
+    Pairs key;
+    int64_t keys;
 
     PairedKeys(const Problem& p, PairBlock& b, const Spot& s) {
         keys = up(s.keys, PAIR_ROWS);
         key = paired_rows(p.key, p.key.at<const half>(s.batch, s.head / p.group(), s.key), s.keys, p.dim, b.depth, PAIR_ROWS,
-                          b.key_room, key_row);
+                          b.key_room);
     }
     REGARD_INLINE void scores(const PairBlock& b, int strip, real* to, int64_t to_row) const {
-        multiply_pairs<false>(keys, b.depth / 2, key, key_row, b.query + strip * STRIP, BLOCK, to, to_row);
+        multiply_pairs<false>(keys, b.depth / 2, key, b.query + strip * STRIP, BLOCK, to, to_row);
     }
 };
 
 // And its values.
 struct PairedTile : PairedKeys {
-    const half* value;
-    int64_t value_row, values;
+    Pairs value;
+    int64_t values;
 
-    PairedTile(const Problem& p, PairBlock& b, const Turned& turned, const Spot& s) : PairedKeys(p, b, s) {
-        value = turned.at(s.batch * p.kv_heads + s.head / p.group(), s.key), value_row = turned.row(), values = turned.lines();
-    }
-    REGARD_INLINE void add(const pair* weight, int64_t weight_row, int strip, real* sum) const {
-        multiply_pairs<true>(values, KEYS / 2, value, value_row, weight, weight_row, sum + strip * STRIP, BLOCK);
+    PairedTile(const Problem& p, PairBlock& b, const Across& across, const Spot& s)
+        : PairedKeys(p, b, s), value(across.at(s.batch * p.kv_heads + s.head / p.group(), s.key)), values(across.lines()) {}
+    REGARD_INLINE void add(const pair* weight, int64_t weight_row, int strip, const QueryBlock& q) const {
+        gather_pairs(values, KEYS / 2, value, weight, weight_row, q.sum + strip * STRIP, BLOCK,
+                     q.shrink + strip * STRIP_VECTORS);
     }
 };
 
@@ -60,32 +60,30 @@ REGARD_INLINE void raise_strip(const real* score, vf* top) {
     for (int n = 0; n < STRIP_VECTORS; ++n) top[n] = greater(greater(chain[0][n], chain[1][n]), greater(chain[2][n], chain[3][n]));
 }
 
-// One strip of a whole tile: products to pairs of weights, its total, and its sums brought to the new top.
-REGARD_APART void exponentiate_strip(const Problem& p, QueryBlock& q, int strip, const real* score, pair* weight) {
-    const real factor = factor_of(p);
+// One strip of a whole tile: products to pairs of weights, and its total.
+REGARD_APART void exponentiate_strip(QueryBlock& q, real factor, int strip, const real* score, pair* weight) {
     const int first = strip * STRIP_VECTORS;
     vf top[STRIP_VECTORS], shift[STRIP_VECTORS], sum[STRIP_VECTORS] = {};
     for (int n = 0; n < STRIP_VECTORS; ++n) top[n] = q.top[first + n];
     raise_strip(score, top);
     for (int n = 0; n < STRIP_VECTORS; ++n) shift[n] = top[n] * factor;
-    for (int64_t k = 0; k < KEYS / 2; ++k)
+    const auto power_of = [&](const real* at, vf (&x)[STRIP_VECTORS]) {
+        load(at, x);
+#pragma GCC unroll 8
+        for (int n = 0; n < STRIP_VECTORS; ++n) x[n] = x[n] * factor - shift[n];
+        short_exp2_each(x);
+    };
+    for (int64_t k = 0; k < KEYS / 2; ++k) {
+        vf even[STRIP_VECTORS], odd[STRIP_VECTORS];
+        power_of(score + 2 * k * STRIP, even);
+        power_of(score + (2 * k + 1) * STRIP, odd);
 #pragma GCC unroll 8
         for (int n = 0; n < STRIP_VECTORS; ++n) {
-            const real* at = score + 2 * k * STRIP + n * LANES;
-            const vf even = short_exp2_of(load(at) * factor - shift[n]), odd = short_exp2_of(load(at + STRIP) * factor - shift[n]);
-            sum[n] += even + odd;
-            store_powers(weight + k * STRIP + n * LANES, even, odd);
-        }
-    for (int n = 0; n < STRIP_VECTORS; ++n) {
-        const vf shrink = exp2_of((q.top[first + n] - top[n]) * factor);
-        q.total[first + n] = q.total[first + n] * shrink + sum[n];
-        if (same(q.top[first + n], top[n])) continue;
-        q.top[first + n] = top[n];
-        for (int64_t c = 0; c < p.value_dim; ++c) {
-            real* at = q.sum + c * BLOCK + strip * STRIP + n * LANES;
-            store(at, load(at) * shrink);
+            sum[n] += even[n] + odd[n];
+            store_powers(weight + k * STRIP + n * LANES, even[n], odd[n]);
         }
     }
+    add_sums<STRIP_VECTORS>(q, first, factor, top, sum);
 }
 
 // A tile in which everything is visible, strip by strip: the products of the next strip and the values of the one before
@@ -96,10 +94,10 @@ REGARD_APART void whole_tile(const Problem& p, PairBlock& b, const PairedTile& t
     tile.scores(b, 0, score(0), STRIP);
     for (int strip = 0; strip < STRIPS; ++strip) {
         if (strip + 1 < STRIPS) tile.scores(b, strip + 1, score(strip + 1), STRIP);
-        if (strip > 0) tile.add(weight(strip - 1), STRIP, strip - 1, b.block.sum);
-        exponentiate_strip(p, b.block, strip, score(strip), weight(strip));
+        if (strip > 0) tile.add(weight(strip - 1), STRIP, strip - 1, b.block);
+        exponentiate_strip(b.block, factor_of(p), strip, score(strip), weight(strip));
     }
-    tile.add(weight(STRIPS - 1), STRIP, STRIPS - 1, b.block.sum);
+    tile.add(weight(STRIPS - 1), STRIP, STRIPS - 1, b.block);
 }
 
 // Any other tile: its pairs hidden, moved, dropped, or too few.
@@ -112,8 +110,7 @@ REGARD_APART void partial_tile(const Problem& p, PairBlock& b, const PairedTile&
         return;
     }
     couple_lines(q.score, s.keys, KEYS, b.weight);
-    shrink_sums(p, q);
-    for (int strip = 0; strip < STRIPS; ++strip) tile.add(b.weight + strip * STRIP, BLOCK, strip, q.sum);
+    for (int strip = 0; strip < STRIPS; ++strip) tile.add(b.weight + strip * STRIP, BLOCK, strip, q);
 }
 
 static PairBlock take_pair_block(const Problem& p, Scratch& memory) {
@@ -154,17 +151,17 @@ class PairScores {
     QueryBlock& block;
 };
 
-// All values, turned.
-struct TurnedValues {
-    Turned value;
+// All values, by pairs of keys.
+struct PairedValues {
+    Across value;
     int64_t group;
 
-    explicit TurnedValues(const Problem& p) : value(p.value, p.batch, p.kv_heads, p.keys, p.value_dim), group(p.group()) {}
+    explicit PairedValues(const Problem& p) : value(p.value, p.batch, p.kv_heads, p.keys, p.value_dim), group(p.group()) {}
     void make(const Choice& choice, Team& team) const {
         Scratch words(value.room());
         pair* room = reinterpret_cast<pair*>(words.take(0));
         team.even(value.blocks(), [&](int64_t n) {
-            if (!choice.by_rows(value.head(n))) value.turn(n, room);
+            if (!choice.by_rows(value.head(n))) value.make(n, room);
         });
     }
 };
@@ -172,7 +169,7 @@ struct TurnedValues {
 // A block of rows of pairs, for abreast.hpp.
 class PairRows {
    public:
-    using Shared = TurnedValues;
+    using Shared = PairedValues;
     using Unit = PairUnit;
 
     PairRows(const Problem& p, const Shared& shared, Scratch& memory) : values_(shared.value), b_(take_pair_block(p, memory)) {}
@@ -193,6 +190,6 @@ class PairRows {
     }
 
    private:
-    const Turned& values_;
+    const Across& values_;
     PairBlock b_;
 };

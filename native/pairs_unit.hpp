@@ -1,14 +1,24 @@
 // Which instructions multiply pairs, and how weights become pairs for them.
+using half = uint16_t;
+using pair = uint32_t;
+
+// One factor of a product: its pairs, so many halves from one row to the next and from one pair of a row to the next.
+struct Pairs {
+    const half* at;
+    int64_t row, step;
+};
+
 #ifdef __AMX_BF16__
 #include "amx.hpp"
 #else
 #include "dot_pairs.hpp"
 #endif
 
-// exp2_of for weights that are rounded to bfloat16: to 2.9e-6, on [0, 1).
-REGARD_INLINE vf short_exp2_of(vf x) {
+// exp2_each for weights that are rounded to bfloat16: to 2.9e-6, on [0, 1).
+template <int COUNT>
+REGARD_INLINE void short_exp2_each(vf (&x)[COUNT]) {
     constexpr float minimax[] = {1.3426699676e-02f, 5.2242439240e-02f, 2.4128022790e-01f, 6.9304484129e-01f, 1};
-    return scaled_power(minimax, x);
+    scaled_powers(minimax, x);
 }
 
 // Two vectors as bfloat16, one behind the other.

@@ -49,7 +49,8 @@ REGARD_APART void clear_hidden(const Quarters& q, int64_t lines, real* tile) {
             if (!q.any[n / HALF][half]) std::fill_n(tile + n * BLOCK + half * HALF, HALF, real(0));
 }
 
-// Products that fill a tile: finish(line, lane, row `line` of a · column `lane` of b) for the parts that are computed.
+// Products that fill a tile: finish(first line, first lane, block of row `line` of a · column `lane` of b) for the parts that
+// are computed.
 // b: [depth][BLOCK]; tile: where long sums are kept until they are whole.
 template <class Finish>
 REGARD_INLINE void multiply_parts(const Quarters& q, int64_t lines, int64_t depth, const Rows& a, const real* b, real* tile,
@@ -57,14 +58,15 @@ REGARD_INLINE void multiply_parts(const Quarters& q, int64_t lines, int64_t dept
     for (const Part& part : Parts(q, lines))
         multiply_long(part.lines, part.lanes, depth, a.data + part.line * a.row, a.row, a.column, b + part.lane,
                       tile + part.line * BLOCK + part.lane,
-                      [&](int64_t line, int64_t lane, vf x) { finish(part.line + line, part.lane + lane, x); }, Meanwhile{errands});
+                      [&](int64_t line, int64_t lane, auto& x) { finish(part.line + line, part.lane + lane, x); }, Meanwhile{errands});
 }
 
-// Products that use one up: finish(column, lane, Σ over the lines of column `column` of a · lane `lane` of the tile).
+// Products that use one up: finish(first column, first lane, block of Σ over the lines of column `column` of a · lane `lane` of
+// the tile).
 template <class Finish>
 REGARD_INLINE void gather_parts(const Quarters& q, int64_t lines, int64_t columns, const Rows& a, const real* tile,
                                 const Finish& finish, Errands* errands) {
     for (const Part& part : Parts(q, lines))
         multiply(columns, part.lanes, part.lines, a.data + part.line * a.row, a.column, a.row, tile + part.line * BLOCK + part.lane,
-                 BLOCK, [&](int64_t column, int64_t lane, vf x) { finish(column, part.lane + lane, x); }, Meanwhile{errands});
+                 BLOCK, [&](int64_t column, int64_t lane, auto& x) { finish(column, part.lane + lane, x); }, Meanwhile{errands});
 }

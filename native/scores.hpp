@@ -3,15 +3,16 @@
 // Scale and cap; where the tile `bend` is given, 1 − tanh² for the slopes.
 REGARD_APART void scale_and_cap(const Problem& p, int64_t lines, real* tile, real* bend) {
     const real scale = static_cast<real>(p.cap ? p.scale / p.cap : p.scale), cap = static_cast<real>(p.cap);
-    for (int64_t n = 0; n < lines * BLOCK; n += LANES) {
-        const vf x = load(tile + n) * scale;
-        if (p.cap == 0) {
-            store(tile + n, x);
-            continue;
+    for (int64_t n = 0; n < lines * BLOCK; n += SIDE * LANES) {
+        vf x[SIDE];
+        load(tile + n, x);
+        for (vf& each : x) each *= scale;
+        if (p.cap != 0) {
+            tanh_each(x);
+            for (int m = 0; bend && m < SIDE; ++m) store(bend + n + m * LANES, 1 - x[m] * x[m]);
+            for (vf& each : x) each *= cap;
         }
-        const vf t = tanh_of(x);
-        store(tile + n, t * cap);
-        if (bend) store(bend + n, 1 - t * t);
+        store(tile + n, x);
     }
 }
 

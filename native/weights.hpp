@@ -35,11 +35,15 @@ REGARD_INLINE void blot(const QueryBlock& b, const Spot& s, const RowLevels& l) 
 REGARD_APART void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s, const RowLevels& l) {
     if (p.normalize == Normalize::sigmoid) return squash(b, s.keys);
     const real factor = factor_of(p);
-    for (int n = 0; n < BLOCK; n += LANES) {
-        const vf middle = load(l.levels.middle + n), rest = load(l.levels.rest + n);
+    for (int first = 0; first < BLOCK; first += SIDE * LANES) {
+        vf middle[SIDE], rest[SIDE], x[SIDE];
+        load(l.levels.middle + first, middle), load(l.levels.rest + first, rest);
         for (int64_t j = 0; j < s.keys; ++j) {
-            real* at = b.score + j * BLOCK + n;
-            store(at, exp2_of((load(at) - middle) * factor - rest));
+            load(b.score + j * BLOCK + first, x);
+#pragma GCC unroll 4
+            for (int n = 0; n < SIDE; ++n) x[n] = (x[n] - middle[n]) * factor - rest[n];
+            exp2_each(x);
+            store(b.score + j * BLOCK + first, x);
         }
     }
     blot(b, s, l);
@@ -53,11 +57,11 @@ REGARD_APART void weigh_and_measure(const Problem& p, const Request& want, Query
     for (int n = 0; n < VECTORS; ++n) {
         const vf middle = load(l.levels.middle + n * LANES), rest = load(l.levels.rest + n * LANES);
         real* score = b.score + n * LANES;
-        const TileSums sums = sums_of<HOW>(p, want, s, n, [&](int64_t j, const auto& take) {
+        const TileSums sums = sums_of<HOW>(p, want, s, n, [&](int64_t j, auto& u, auto& power) {
             real* at = score + j * BLOCK;
-            const vf u = clamped((load(at) - middle) * factor - rest), power = exp2_within(u);
-            store(at, power);
-            take(u, power);
+            for (vf& each : u) each = (load(at) - middle) * factor - rest, at += BLOCK;
+            powers_below(u, power);
+            for (const vf& each : power) store(score + j++ * BLOCK, each);
         });
         r.heat[n] += sums.heat, r.square[n] += sums.square, r.distance[n] += sums.distance, r.local[n] += sums.local;
     }
