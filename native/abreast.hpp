@@ -60,12 +60,10 @@ class Outlook {
 template <class Rows>
 class Abreast {
    public:
-    using Shared = typename Rows::Shared;
-
-    Abreast(const Problem& p, const Shared& shared, int64_t count)
+    Abreast(const Problem& p, typename Rows::Own& own, int64_t count)
         : p_(p), memory_(Rows::numbers(p) + (count - 1) * Rows::own_numbers(p)), outlook_(p) {
         rows_.reserve(count);
-        rows_.emplace_back(p, shared, memory_);
+        rows_.emplace_back(p, own, memory_);
         rows_[0].block().errands = &outlook_.errands;
         while (static_cast<int64_t>(rows_.size()) < count) rows_.emplace_back(p, rows_[0], memory_);
     }
@@ -106,8 +104,8 @@ static bool tiles_forward(const Problem& p, const Choice& choice) {
         return Spot{turn.head / p.heads, turn.head % p.heads, first, std::min(p.queries - first, rows), 0, 0};
     };
     return parallel(p.threads, [&](Team& team) {
-        [[maybe_unused]] const typename Rows::Unit unit;
-        Abreast<Rows> together(p, before, rows / BLOCK);
+        typename Rows::Own own(p, before);
+        Abreast<Rows> together(p, own, rows / BLOCK);
         before.make(choice, team);
         claims.work([&](const Claims::Turn& turn, const Claims::Turn& next) {
             if (!choice.by_rows(turn.head / p.group())) together.attend(spot(turn), spot(next));

@@ -249,9 +249,9 @@ REGARD_INLINE void differentiate_tile(const Problem& p, KeyBlock& b, const Spot&
 class RealTiles {
    public:
     using Shared = NoShared;
-    using Unit = NoUnit;
+    using Own = NoOwn;
 
-    RealTiles(const Problem& p, const Shared&, Scratch& memory) : block_(take_key_block(p, memory)) {}
+    RealTiles(const Problem& p, Own&, Scratch& memory) : block_(take_key_block(p, memory)) {}
     // Beside another block: what lives from tile to tile is its own.
     RealTiles(const Problem& p, const RealTiles& other, Scratch& memory) : block_(other.block_) { take_own(p, block_, memory); }
     static int64_t numbers(const Problem& p) { return key_block_numbers(p); }  // of its memory

@@ -1,29 +1,42 @@
-// Pairs across the rows of a tensor, two rows of one block side by side: [batch · heads][pairs of rows][columns], 0 at the end.
+// Pairs across the rows of a tensor, two rows of one block side by side, [pairs of rows][columns], where they are wanted.
+class AcrossAll {
+   public:
+    AcrossAll(const Array& from, int64_t, int64_t heads, int64_t rows, int64_t columns)
+        : from(from), heads(heads), rows(rows), columns(columns) {}
+    // Nothing stands ready before.
+    int64_t blocks() const { return 0; }
+    int64_t head(int64_t) const { return 0; }
+    int64_t room() const { return 0; }
+    void make(int64_t, pair*) const {}
+
+    const Array& from;
+    const int64_t heads, rows, columns;
+};
+
+// The blocks that a thread has met of late; that many are a stretch of abreast.hpp.
 class Across {
    public:
-    Across(const Array& from, int64_t batch, int64_t heads, int64_t rows, int64_t columns)
-        : from_(from), heads_(heads), count_(rows), columns_(columns), rows_(up(rows, BLOCK)), blocks_(batch * heads * (rows_ / BLOCK)),
-          data_(blocks_ * BLOCK / 2 * columns) {}
-    // From a row on, one line a column.
-    Pairs at(int64_t head, int64_t row) const { return {reinterpret_cast<half*>(place(head, row)), 2, 2 * columns_}; }
-    int64_t lines() const { return columns_; }
-    int64_t blocks() const { return blocks_; }
-    int64_t head(int64_t block) const { return block / (rows_ / BLOCK); }
-    int64_t room() const { return 0; }
-
-    // One of the blocks.
-    void make(int64_t block, pair*) const {
-        const int64_t head = this->head(block), first = block % (rows_ / BLOCK) * BLOCK;
-        couple_rows(from_, from_.at<const half>(head / heads_, head % heads_, first), std::min<int64_t>(count_ - first, BLOCK), columns_,
-                    place(head, first), columns_);
+    explicit Across(const AcrossAll& all) : all_(all), data_(HELD * BLOCK / 2 * all.columns) { std::fill_n(held_, HELD, Held{-1, -1}); }
+    // From the row on that begins a block, one line a column.
+    Pairs at(int64_t head, int64_t row) {
+        const int64_t place = row / BLOCK % HELD;
+        pair* to = reinterpret_cast<pair*>(data_.all()) + place * BLOCK / 2 * all_.columns;
+        if (held_[place].head != head || held_[place].row != row) {
+            held_[place] = {head, row};
+            couple_rows(all_.from, all_.from.at<const half>(head / all_.heads, head % all_.heads, row),
+                        std::min<int64_t>(all_.rows - row, BLOCK), all_.columns, to, all_.columns);
+        }
+        return {reinterpret_cast<half*>(to), 2, 2 * all_.columns};
     }
+    int64_t lines() const { return all_.columns; }
 
    private:
-    pair* place(int64_t head, int64_t row) const {
-        return reinterpret_cast<pair*>(data_.all()) + (head * rows_ + row) / 2 * columns_;
-    }
+    struct Held {
+        int64_t head, row;
+    };
+    static constexpr int64_t HELD = 4;
 
-    const Array& from_;
-    int64_t heads_, count_, columns_, rows_, blocks_;
+    const AcrossAll& all_;
+    Held held_[HELD];
     Scratch data_;
 };

@@ -267,20 +267,22 @@ REGARD_INLINE void each_tile(const Problem& p, QueryBlock& b, const Spot& s, int
     TileWalk(p, s, end).before(end, b, each);
 }
 
-// What stands ready for all blocks: of reals, nothing.
+// What stands ready for all blocks, and what each thread has besides: of reals, nothing.
 struct NoShared {
     explicit NoShared(const Problem&) {}
     void make(const Choice&, Team&) const {}
 };
-struct NoUnit {};
+struct NoOwn {
+    NoOwn(const Problem&, const NoShared&) {}
+};
 
 // A block of rows of reals, for abreast.hpp.
 class RealRows {
    public:
     using Shared = NoShared;
-    using Unit = NoUnit;
+    using Own = NoOwn;
 
-    RealRows(const Problem& p, const Shared&, Scratch& memory) : block_(take_query_block(p, memory)) {}
+    RealRows(const Problem& p, Own&, Scratch& memory) : block_(take_query_block(p, memory)) {}
     // Beside another block: what lives from tile to tile is its own.
     RealRows(const Problem& p, const RealRows& other, Scratch& memory) : block_(other.block_) {
         block_.query = memory.take(p.dim * BLOCK), block_.sum = memory.take(p.value_dim * BLOCK);

@@ -36,6 +36,12 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #endif
 #include "pairs_forward.hpp"
 #include "pairs_backward.hpp"
+#ifdef __AMX_BF16__
+#include "straight_strips.hpp"
+#else
+#include "straight_blocks.hpp"
+#endif
+#include "pair_tiles.hpp"
 #endif
 #include "abreast.hpp"
 #include "packed.hpp"

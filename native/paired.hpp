@@ -34,15 +34,24 @@ REGARD_APART void pairs_to_lanes(const Array& a, const half* from, int64_t rows,
     for (int64_t k = 0; rows < BLOCK && k < depth / 2; ++k) std::fill(lanes + k * BLOCK + rows, lanes + (k + 1) * BLOCK, 0);
 }
 
+// to[c] = (first[c], second[c]) for twice as many as there are lanes.
+REGARD_INLINE void zip(const half* first, const half* second, pair* to) {
+    alignas(64) static constexpr half LOW[] = {0, 32, 1, 33, 2,  34, 3,  35, 4,  36, 5,  37, 6,  38, 7,  39,
+                                               8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47};
+    const __m512i low = _mm512_load_si512(LOW), high = _mm512_add_epi16(low, _mm512_set1_epi16(16));
+    const __m512i a = _mm512_loadu_si512(first), b = _mm512_loadu_si512(second);
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(a, low, b));
+    _mm512_storeu_si512(to + LANES, _mm512_permutex2var_epi16(a, high, b));
+}
+
 // Two rows of one block side by side: to[k · to_row + c] = (from[2k][c], from[2k + 1][c]), rows and columns that are missing 0.
 REGARD_APART void couple_rows(const Array& a, const half* from, int64_t rows, int64_t columns, pair* to, int64_t to_row) {
     for (int64_t k = 0; k < BLOCK / 2; ++k, to += to_row) {
         const half *first = from + 2 * k * a.row, *second = first + a.row;
-        if (a.column == 1 && 2 * k + 1 < rows)
-            for (int64_t c = 0; c < columns; ++c) to[c] = first[c] | static_cast<pair>(second[c]) << 16;
-        else
-            for (int64_t c = 0; c < columns; ++c)
-                to[c] = (2 * k < rows ? first[c * a.column] : 0) | static_cast<pair>(2 * k + 1 < rows ? second[c * a.column] : 0) << 16;
+        int64_t c = 0;
+        for (; a.column == 1 && 2 * k + 1 < rows && c + 2 * LANES <= columns; c += 2 * LANES) zip(first + c, second + c, to + c);
+        for (; c < columns; ++c)
+            to[c] = (2 * k < rows ? first[c * a.column] : 0) | static_cast<pair>(2 * k + 1 < rows ? second[c * a.column] : 0) << 16;
         std::fill(to + columns, to + to_row, 0);
     }
 }

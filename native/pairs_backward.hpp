@@ -75,7 +75,7 @@ REGARD_APART bool begin_pair_keys(const Problem& p, PairKeys& b, const Spot& s) 
 
 // Upstream gradients and queries, by pairs of queries.
 struct PairedRows {
-    Across query, grad;
+    AcrossAll query, grad;
     int64_t group;
 
     explicit PairedRows(const Problem& p)
@@ -84,11 +84,18 @@ struct PairedRows {
     REGARD_INLINE void make(const Choice& choice, Team& team) const {
         Scratch words(std::max(query.room(), grad.room()));
         pair* room = reinterpret_cast<pair*>(words.take(0));
-        for (const Across* each : {&query, &grad})
+        for (const AcrossAll* each : {&query, &grad})
             team.even(each->blocks(), [&](int64_t n) {
                 if (!choice.by_rows(each->head(n) / group)) each->make(n, room);
             });
     }
+};
+
+struct OwnRows {
+    PairUnit unit;
+    Across query, grad;
+
+    OwnRows(const Problem&, const PairedRows& all) : query(all.query), grad(all.grad) {}
 };
 
 // A block of queries as `multiply_pairs` takes it.
@@ -96,7 +103,7 @@ struct PairedQueries {
     Pairs query, grad, query_across, grad_across;
     int64_t rows;
 
-    PairedQueries(const Problem& p, const PairKeys& b, const PairedRows& across, const Spot& s) {
+    PairedQueries(const Problem& p, const PairKeys& b, OwnRows& across, const Spot& s) {
         const int64_t head = s.batch * p.heads + s.head;
         rows = up(s.queries, PAIR_DEPTH);  // two of them are a pair, too
         query = paired_rows(p.query, p.query.at<const half>(s.batch, s.head, s.query), s.queries, p.dim, b.depth, PAIR_DEPTH,
@@ -113,7 +120,7 @@ struct PairedQueries {
         multiply_wide<false>(rows, b.value_depth / 2, grad, b.value_lanes + strip * WIDE, BLOCK, to, to_row);
     }
     // dv_j and dk_j of a strip of keys, from pairs of queries.
-    REGARD_INLINE void add(const PairKeys& b, const PairedRows& across, int strip, const pair* weight, const pair* slope,
+    REGARD_INLINE void add(const PairKeys& b, const OwnRows& across, int strip, const pair* weight, const pair* slope,
                            int64_t row) const {
         multiply_wide<true>(across.grad.lines(), rows / 2, grad_across, weight, row,
                              b.block.value_sum + strip * WIDE, BLOCK);
@@ -136,10 +143,12 @@ struct Straight {
 REGARD_APART void straighten(const Problem& p, const Spot& s, const real* delta, Straight& to) {
     to.factor = static_cast<real>(p.scale * 1.4426950408889634074), to.scale = static_cast<real>(p.scale);
     const real* lse = p.lse.at<const real>(s.batch, s.head, s.query);
-    for (int64_t i = 0; i < QUERIES; ++i) {
-        const real level = i < s.queries ? lse[i * p.lse.row] : -INFINITE;
-        to.level[i] = level == -INFINITE ? INFINITE : level * LOG2E;  // what sees nothing, or isn't there, has no weights
-        to.delta[i] = i < s.queries ? delta[i] * to.scale : 0;
+    for (int64_t i = 0; i < s.queries; ++i) to.level[i] = lse[i * p.lse.row], to.delta[i] = delta[i];
+    for (int64_t i = s.queries; i < QUERIES; ++i) to.level[i] = -INFINITE, to.delta[i] = 0;
+    for (int64_t i = 0; i < QUERIES; i += LANES) {
+        const vf level = load(to.level + i);  // what sees nothing, or isn't there, has no weights
+        store(to.level + i, level == -INFINITE ? splat(INFINITE) : level * LOG2E);
+        store(to.delta + i, load(to.delta + i) * to.scale);
     }
 }
 
@@ -147,94 +156,29 @@ REGARD_INLINE vf shown_of(vf x, uint64_t word, int first) {
     return reinterpret_cast<vf>(_mm512_maskz_mov_ps(static_cast<__mmask16>(word >> first), reinterpret_cast<__m512>(x)));
 }
 
-// Two products of a strip to weights and slopes, in the forms of the products to come.
-template <bool PARTLY>
-REGARD_APART void slopes_of_strip(PairKeys& b, const Straight& line, int64_t rows, int strip, const real* product,
-                                  const real* to_weight, pair* weight, pair* slope) {
-    constexpr int COUNT = WIDE / LANES;
-    for (int64_t i = 0; i < rows; i += 2) {
-        vf w[2][COUNT], ds[2][COUNT];
-#pragma GCC unroll 2
-        for (int r = 0; r < 2; ++r) {
-            load(product + (i + r) * WIDE, w[r]), load(to_weight + (i + r) * WIDE, ds[r]);
-            for (vf& each : w[r]) each = each * line.factor - line.level[i + r];
-            short_exp2_each(w[r]);
+// Two rows of weights, and two of slopes, in the forms of the products to come.
+template <int COUNT>
+REGARD_INLINE void put_weights(pair* to, const vf (&even)[COUNT], const vf (&odd)[COUNT]) {
 #pragma GCC unroll 8
-            for (int n = 0; n < COUNT; ++n) {
-                if (PARTLY) w[r][n] = shown_of(w[r][n], b.block.words[i + r], strip * WIDE + n * LANES);
-                ds[r][n] = w[r][n] * (ds[r][n] * line.scale - line.delta[i + r]);
-            }
-        }
+    for (int n = 0; n < COUNT; ++n) store_powers(to + n * LANES, even[n], odd[n]);
+}
+
+template <int COUNT>
+REGARD_INLINE void put_slopes(pair* to, half* row, const vf (&even)[COUNT], const vf (&odd)[COUNT]) {
 #pragma GCC unroll 8
-        for (int n = 0; n < COUNT; ++n) {
-            const __m512i slopes = rounded(ds[0][n], ds[1][n]);
-            half* row = b.slope_rows + i * BLOCK + strip * WIDE + n * LANES;
-            store_powers(weight + i / 2 * WIDE + n * LANES, w[0][n], w[1][n]);
-            store_pairs(slope + i / 2 * WIDE + n * LANES, slopes);
-            store_halves(row, row + BLOCK, slopes);
-        }
+    for (int n = 0; n < COUNT; ++n) {
+        const __m512i slopes = rounded(even[n], odd[n]);
+        store_pairs(to + n * LANES, slopes);
+        store_halves(row + n * LANES, row + BLOCK + n * LANES, slopes);
     }
 }
 
-// A tile of which only the scale makes scores, strip by strip, so that what lies between the products stays close.
-REGARD_APART void straight_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const PairedRows& across, const Spot& s,
-                                const real* delta) {
-    Straight line;
-    straighten(p, s, delta, line);
-    real *product = b.strips, *to_weight = b.strips + QUERIES * WIDE;
-    const auto slopes = b.block.partly ? slopes_of_strip<true> : slopes_of_strip<false>;
-    for (int strip = 0; strip < WIDE_STRIPS; ++strip) {
-        at.products(b, strip, product, WIDE);
-        at.slopes(b, strip, to_weight, WIDE);
-        slopes(b, line, at.rows, strip, product, to_weight, b.weight, b.slope);
-        at.add(b, across, strip, b.weight, b.slope, WIDE);
-    }
+// Products of a row to weights; first: lane of the tile.
+template <bool PARTLY, int COUNT>
+REGARD_INLINE void weigh_row(const PairKeys& b, const Straight& line, int64_t i, int first, vf (&x)[COUNT]) {
+    for (vf& each : x) each = each * line.factor - line.level[i];
+    short_exp2_each(x);
+    if (!PARTLY) return;
+#pragma GCC unroll 8
+    for (int n = 0; n < COUNT; ++n) x[n] = shown_of(x[n], b.block.words[i], first + n * LANES);
 }
-
-// Any other tile: its scores moved or its pairs dropped.
-REGARD_APART void moved_tile(const Problem& p, PairKeys& b, const PairedQueries& at, const PairedRows& across, const Spot& s,
-                             const Sums& sums) {
-    KeyBlock& tile = b.block;
-    for (int strip = 0; strip < WIDE_STRIPS; ++strip) at.products(b, strip, tile.weight + strip * WIDE, BLOCK);
-    move_weights(p, tile, s);
-    if (tile.partly) hide(tile.words, s.queries, 0, tile.weight);
-    for (int strip = 0; strip < WIDE_STRIPS; ++strip) at.slopes(b, strip, tile.slope + strip * WIDE, BLOCK);
-    move_slopes(p, tile, s, sums);
-    couple_lines(tile.weight, s.queries, at.rows, b.weight);
-    couple_lines(tile.slope, s.queries, at.rows, b.slope);
-    for (int64_t i = 0; i < at.rows; i += 2)
-        for (int n = 0; n < BLOCK; n += LANES) {
-            const real* from = tile.slope + i * BLOCK + n;
-            half* row = b.slope_rows + i * BLOCK + n;
-            store_halves(row, row + BLOCK, rounded(i < s.queries ? load(from) : vf{}, i + 1 < s.queries ? load(from + BLOCK) : vf{}));
-        }
-    for (int strip = 0; strip < WIDE_STRIPS; ++strip)
-        at.add(b, across, strip, b.weight + strip * WIDE, b.slope + strip * WIDE, BLOCK);
-}
-
-// A block of keys of pairs, for runs.hpp.
-class PairTiles {
-   public:
-    using Shared = PairedRows;
-    using Unit = PairUnit;
-
-    PairTiles(const Problem& p, const Shared& across, Scratch& memory) : across_(across), b_(take_pair_keys(p, memory)) {}
-    PairTiles(const Problem& p, const PairTiles& other, Scratch& memory) : across_(other.across_), b_(other.b_) { take_own(p, b_, memory); }
-    static int64_t numbers(const Problem& p) { return pair_keys_numbers(p); }
-    static int64_t own_numbers(const Problem& p) { return own_pair_numbers(p); }
-    static int64_t width(const Problem& p) { return pair_width(p); }
-    KeyBlock& block() { return b_.block; }
-    REGARD_INLINE bool begin(const Problem& p, const Spot& s) { return begin_pair_keys(p, b_, s); }
-    REGARD_INLINE void tile(const Problem& p, const Spot& s, const Sums& sums) {
-        const PairedQueries at(p, b_, across_, s);
-        if (plain(p))
-            straight_tile(p, b_, at, across_, s, sums.delta + s.query);
-        else
-            moved_tile(p, b_, at, across_, s, sums);
-        at.add_query(b_, sums.query + s.query * b_.width);
-    }
-
-   private:
-    const Shared& across_;
-    PairKeys b_;
-};

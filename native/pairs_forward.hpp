@@ -37,7 +37,7 @@ struct PairedTile : PairedKeys {
     Pairs value;
     int64_t values;
 
-    PairedTile(const Problem& p, PairBlock& b, const Across& across, const Spot& s)
+    PairedTile(const Problem& p, PairBlock& b, Across& across, const Spot& s)
         : PairedKeys(p, b, s), value(across.at(s.batch * p.kv_heads + s.head / p.group(), s.key)), values(across.lines()) {}
     REGARD_INLINE void add(const pair* weight, int64_t weight_row, int strip, const QueryBlock& q) const {
         gather_pairs(values, KEYS / 2, value, weight, weight_row, q.sum + strip * STRIP, BLOCK,
@@ -153,7 +153,7 @@ class PairScores {
 
 // All values, by pairs of keys.
 struct PairedValues {
-    Across value;
+    AcrossAll value;
     int64_t group;
 
     explicit PairedValues(const Problem& p) : value(p.value, p.batch, p.kv_heads, p.keys, p.value_dim), group(p.group()) {}
@@ -166,13 +166,20 @@ struct PairedValues {
     }
 };
 
+struct OwnValues {
+    PairUnit unit;
+    Across value;
+
+    OwnValues(const Problem&, const PairedValues& all) : value(all.value) {}
+};
+
 // A block of rows of pairs, for abreast.hpp.
 class PairRows {
    public:
     using Shared = PairedValues;
-    using Unit = PairUnit;
+    using Own = OwnValues;
 
-    PairRows(const Problem& p, const Shared& shared, Scratch& memory) : values_(shared.value), b_(take_pair_block(p, memory)) {}
+    PairRows(const Problem& p, Own& own, Scratch& memory) : values_(own.value), b_(take_pair_block(p, memory)) {}
     PairRows(const Problem& p, const PairRows& other, Scratch& memory) : values_(other.values_), b_(other.b_) {
         b_.block.sum = memory.take(up(p.value_dim, PAIR_ROWS) * BLOCK);
         b_.query = reinterpret_cast<pair*>(memory.take(b_.depth / 2 * BLOCK));
@@ -190,6 +197,6 @@ class PairRows {
     }
 
    private:
-    const Across& values_;
+    Across& values_;
     PairBlock b_;
 };

@@ -55,7 +55,7 @@ static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, c
 // are fetched once for all blocks. Each meets them in the same order as alone; how many they are hangs on no thread.
 static int64_t blocks_together(const Problem& p, const Shares& shares) {
     constexpr int64_t MOST = 4, ROOM = int64_t{1} << 17;  // blocks, and numbers of these
-    if (p.group() * p.queries * (p.dim * 2 + p.value_dim) * bytes_of(p.query.kind) <= 4 * NEAR) return 1;
+    if (p.group() * p.queries * (p.dim * 2 + p.value_dim) * bytes_of(p.query.kind) <= NEAR) return 1;
     return std::clamp<int64_t>(ROOM / own_key_numbers(p), 1, std::min(MOST, shares.blocks));
 }
 
@@ -65,11 +65,11 @@ class Runner {
    public:
     bool fine = true;  // whether all numbers were tame
 
-    Runner(const Problem& p, const typename Tiles::Shared& before, const Reaches& reaches, Shares& shares)
+    Runner(const Problem& p, typename Tiles::Own& own, const Reaches& reaches, Shares& shares)
         : p_(p), reaches_(reaches), shares_(shares), together_(blocks_together(p, shares)),
           memory_(Tiles::numbers(p) + (together_ - 1) * Tiles::own_numbers(p) + RowRoom::numbers(p)), room_(p, memory_) {
         tiles_.reserve(together_);
-        tiles_.emplace_back(p, before, memory_);
+        tiles_.emplace_back(p, own, memory_);
         tiles_[0].block().errands = &errands_;
         while (static_cast<int64_t>(tiles_.size()) < together_) tiles_.emplace_back(p, tiles_[0], memory_);
         for (int n = 0; n < BLOCK; ++n) ones_.set(n, 1);
@@ -162,8 +162,11 @@ class Runner {
             for (int64_t d = 0; sum && d < shares_.width; d += LANES) store(sum + d, load(sum + d) + load(more + d));
             if (!sum) sum = more;
         }
-        write_row(p_.query_grad, kv_head / p_.kv_heads, kv_head % p_.kv_heads * p_.group() + g, row, 0, p_.dim,
-                  [&](int64_t d) { return sum ? sum[d] : real(0); });
+        const int64_t batch = kv_head / p_.kv_heads, head = kv_head % p_.kv_heads * p_.group() + g;
+        if (sum)
+            write_numbers(p_.query_grad, batch, head, row, p_.dim, sum);
+        else
+            write_row(p_.query_grad, batch, head, row, 0, p_.dim, [](int64_t) { return real(0); });
     }
 
     // The next block of query rows.
@@ -219,8 +222,8 @@ static bool tiles_backward(const Problem& p, const Choice& choice) {
     for (int64_t first = 0; first < heads; first += together)
         rounds.emplace_back((std::min(together, heads - first) + in_turn - 1) / in_turn, shares.parts, p.threads);
     return parallel(p.threads, [&](Team& team) {
-        [[maybe_unused]] const typename Tiles::Unit unit;
-        Runner<Tiles> runner(p, before, reaches, shares);
+        typename Tiles::Own own(p, before);
+        Runner<Tiles> runner(p, own, reaches, shares);
         before.make(choice, team);
         const int64_t row_blocks = p.group() * reaches.blocks();
         team.even(shares.one_run() ? 0 : heads * row_blocks, [&](int64_t n) {

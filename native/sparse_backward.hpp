@@ -94,7 +94,7 @@ static bool slope_row(const Problem& p, SlopeRow& s, const Form* form, const Spo
     std::fill_n(s.query_sum, b.width, real(0));
     Seeing seeing(form, at.query, 0, p.keys);
     for (Listed list; seeing.next(list);) slope_listed(p, s, at, list, first, delta, kept);
-    write_row(p.query_grad, at.batch, at.head, at.query, 0, p.dim, [&](int64_t c) { return s.query_sum[c]; });
+    write_numbers(p.query_grad, at.batch, at.head, at.query, p.dim, s.query_sum);
     return delta - delta == 0 && finite({b.query, b.width, 1}, 1, p.dim);
 }
 

@@ -74,8 +74,8 @@ class Wave {
         std::fill_n(s.key, lanes_up(p_.dim), real(0)), std::fill_n(s.value, lanes_up(p_.value_dim), real(0));
         for (int64_t g = 0; g < p_.group(); ++g)
             add_key(p_, s, graph(heads[g].number), batch, heads[g].number % p_.heads, key, kept(heads[g]));
-        write_row(p_.key_grad, batch, kv_head, key, 0, p_.dim, [&](int64_t c) { return s.key[c]; });
-        write_row(p_.value_grad, batch, kv_head, key, 0, p_.value_dim, [&](int64_t c) { return s.value[c]; });
+        write_numbers(p_.key_grad, batch, kv_head, key, p_.dim, s.key);
+        write_numbers(p_.value_grad, batch, kv_head, key, p_.value_dim, s.value);
     }
 
     // A pair's entry may stand for several heads: these in order, rows side by side, unless it stands for all rows.

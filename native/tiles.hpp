@@ -161,14 +161,24 @@ REGARD_INLINE v16 to_bfloat16(vf x) {
     return __builtin_convertvector(x == x ? rounded : high | 0x40, v16);
 }
 
-// LANES rows of LANES numbers, put down as the numbers of the tensor.
+// LANES numbers, put down as those of the tensor (not float16's), from a place of it on.
+REGARD_INLINE void put_vector(const Array& a, int64_t offset, vf x) {
+    if (is_real(a.kind))
+        store(static_cast<real*>(a.data) + offset, x);
+    else
+        *reinterpret_cast<v16*>(static_cast<uint16_t*>(a.data) + offset) = to_bfloat16(x);
+}
+
+// The same of LANES rows.
 REGARD_INLINE void put_square(const Array& a, int64_t offset, const vf* x) {
-    for (int r = 0; r < LANES; ++r) {
-        if (is_real(a.kind))
-            store(static_cast<real*>(a.data) + offset + r * a.row, x[r]);
-        else
-            *reinterpret_cast<v16*>(static_cast<uint16_t*>(a.data) + offset + r * a.row) = to_bfloat16(x[r]);
-    }
+    for (int r = 0; r < LANES; ++r) put_vector(a, offset + r * a.row, x[r]);
+}
+
+// A row of numbers as they lie.
+REGARD_APART void write_numbers(const Array& a, int64_t b, int64_t h, int64_t r, int64_t columns, const real* from) {
+    const int64_t whole = a.column == 1 && a.kind != Kind::float16 ? columns / LANES * LANES : 0, offset = a.offset(b, h, r);
+    for (int64_t c = 0; c < whole; c += LANES) put_vector(a, offset + c, load(from + c));
+    write_row(a, b, h, r, whole, columns, [&](int64_t c) { return from[c]; });
 }
 
 // Quotients by one number a lane, rounded once: a product with the inverse, set right by what it leaves over.

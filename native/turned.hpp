@@ -1,7 +1,8 @@
-// Pairs across the rows of a tensor as AMX loads them, all rows turned: [batch · heads][columns, whole row steps][rows, a whole block and one more], 0 around.
-class Across {
+// Pairs across the rows of a tensor as AMX loads them, all rows turned before any is used: [batch · heads][columns, whole row
+// steps][rows, a whole block and one more], 0 around.
+class AcrossAll {
    public:
-    Across(const Array& from, int64_t batch, int64_t heads, int64_t rows, int64_t columns)
+    AcrossAll(const Array& from, int64_t batch, int64_t heads, int64_t rows, int64_t columns)
         : from_(from), heads_(heads), count_(rows), columns_(columns), lines_(up(columns, PAIR_ROWS)), row_(up(rows, BLOCK) + BLOCK),
           blocks_(batch * heads * (row_ / BLOCK)),
           data_(batch * heads * lines_ * row_ / 2) {}
@@ -28,4 +29,15 @@ class Across {
     const Array& from_;
     int64_t heads_, count_, columns_, lines_, row_, blocks_;
     Scratch data_;
+};
+
+// A thread's view of them.
+class Across {
+   public:
+    explicit Across(const AcrossAll& all) : all_(all) {}
+    Pairs at(int64_t head, int64_t row) const { return all_.at(head, row); }
+    int64_t lines() const { return all_.lines(); }
+
+   private:
+    const AcrossAll& all_;
 };
