@@ -79,27 +79,30 @@ REGARD_INLINE void strip_of_some(int64_t rows, int64_t pairs, const uint16_t* a,
 // c [rows][STRIP] (+)= Σ_k A(row, pair k) · B(pair k, column); rows in whole steps, pairs side by side in a row of A.
 template <bool ADD>
 REGARD_INLINE void multiply_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
-                                  real* c, int64_t c_row) {
+                                  real* c, int64_t c_row,
+                                  Errands* errands) {
     constexpr int64_t MOST = 64;
     settle_memory();
     strip_of_some<ADD>(rows, std::min(pairs, MOST), a.at, a.row, b, b_row, c, c_row);
     for (int64_t k = MOST; k < pairs; k += MOST)
         strip_of_some<true>(rows, std::min(pairs - k, MOST), a.at + 2 * k, a.row, b + k * b_row, b_row, c, c_row);
     settle_memory();
+    Meanwhile{errands}(rows, STRIP);
 }
 
 // c [rows][WIDE], likewise.
 template <bool ADD>
 REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
-                                 real* c, int64_t c_row) {
-    multiply_pairs<ADD>(rows, pairs, a, b, b_row, c, c_row);
-    multiply_pairs<ADD>(rows, pairs, a, b + STRIP, b_row, c + STRIP, c_row);
+                                 real* c, int64_t c_row,
+                                  Errands* errands) {
+    multiply_pairs<ADD>(rows, pairs, a, b, b_row, c, c_row, errands);
+    multiply_pairs<ADD>(rows, pairs, a, b + STRIP, b_row, c + STRIP, c_row, errands);
 }
 
 // c · shrink + the same sum; shrink: one vector for each of a row.
 REGARD_INLINE void gather_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
-                                real* c, int64_t c_row, const vf* shrink) {
+                                real* c, int64_t c_row, const vf* shrink, Errands* errands) {
     if (!same(*shrink, splat(1)))
         for (int64_t r = 0; r < rows; ++r) store(c + r * c_row, load(c + r * c_row) * *shrink);
-    multiply_pairs<true>(rows, pairs, a, b, b_row, c, c_row);
+    multiply_pairs<true>(rows, pairs, a, b, b_row, c, c_row, errands);
 }

@@ -29,11 +29,15 @@ REGARD_INLINE void pair_rows(int64_t pairs, const half* a, const Pairs& all, con
 
 // finish(first row, block) for all rows, four at a time, then two, then one.
 template <class Finish>
-REGARD_INLINE void all_pair_rows(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, const Finish& finish) {
+REGARD_INLINE void all_pair_rows(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, Errands* errands,
+                                 const Finish& finish) {
     int64_t r = 0;
     const auto some = [&](auto count) {
         for (; r + count <= rows; r += count)
-            pair_rows<count>(pairs, a.at + r * a.row, a, b, b_row, [&](auto& x) { finish(r, x); });
+            pair_rows<count>(pairs, a.at + r * a.row, a, b, b_row, [&](auto& x) {
+                finish(r, x);
+                Meanwhile{errands}(count, STRIP);
+            });
     };
     some(std::integral_constant<int, 4>{});
     some(std::integral_constant<int, 2>{});
@@ -42,24 +46,26 @@ REGARD_INLINE void all_pair_rows(int64_t rows, int64_t pairs, const Pairs& a, co
 
 // c [rows][STRIP] (+)= Σ_k A(row, pair k) · B(pair k, column). What lies there is read at the end, so that no product waits for it.
 template <bool ADD>
-REGARD_APART void multiply_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, real* c, int64_t c_row) {
-    all_pair_rows(rows, pairs, a, b, b_row, [&](int64_t r, const auto& x) {
+REGARD_APART void multiply_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, real* c, int64_t c_row,
+                                Errands* errands) {
+    all_pair_rows(rows, pairs, a, b, b_row, errands, [&](int64_t r, const auto& x) {
         ADD ? add_to(c + r * c_row, c_row, x) : put_down(c + r * c_row, c_row, x);
     });
 }
 
 template <bool ADD>
-REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, real* c, int64_t c_row) {
-    multiply_pairs<ADD>(rows, pairs, a, b, b_row, c, c_row);
+REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, real* c, int64_t c_row,
+                                Errands* errands) {
+    multiply_pairs<ADD>(rows, pairs, a, b, b_row, c, c_row, errands);
 }
 
 // c · shrink + the same sum; shrink: one vector for each of a row.
 REGARD_APART void gather_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, real* c, int64_t c_row,
-                               const vf* shrink) {
+                               const vf* shrink, Errands* errands) {
     bool shrinks = false;
     for (int n = 0; n < STRIP / LANES; ++n) shrinks |= !same(shrink[n], splat(1));
-    if (!shrinks) return multiply_pairs<true>(rows, pairs, a, b, b_row, c, c_row);
-    all_pair_rows(rows, pairs, a, b, b_row, [&](int64_t r, const auto& x) {
+    if (!shrinks) return multiply_pairs<true>(rows, pairs, a, b, b_row, c, c_row, errands);
+    all_pair_rows(rows, pairs, a, b, b_row, errands, [&](int64_t r, const auto& x) {
         each_of(x, [&](int m, int n) {
             real* at = c + (r + m) * c_row + n * LANES;
             store(at, load(at) * shrink[n] + x[m][n]);

@@ -114,23 +114,24 @@ struct PairedQueries {
     }
     // q_i · k_j and do_i · v_j of a strip of keys.
     REGARD_INLINE void products(const PairKeys& b, int strip, real* to, int64_t to_row) const {
-        multiply_wide<false>(rows, b.depth / 2, query, b.key_lanes + strip * WIDE, BLOCK, to, to_row);
+        multiply_wide<false>(rows, b.depth / 2, query, b.key_lanes + strip * WIDE, BLOCK, to, to_row, b.block.errands);
     }
     REGARD_INLINE void slopes(const PairKeys& b, int strip, real* to, int64_t to_row) const {
-        multiply_wide<false>(rows, b.value_depth / 2, grad, b.value_lanes + strip * WIDE, BLOCK, to, to_row);
+        multiply_wide<false>(rows, b.value_depth / 2, grad, b.value_lanes + strip * WIDE, BLOCK, to, to_row, b.block.errands);
     }
     // dv_j and dk_j of a strip of keys, from pairs of queries.
     REGARD_INLINE void add(const PairKeys& b, const OwnRows& across, int strip, const pair* weight, const pair* slope,
                            int64_t row) const {
         multiply_wide<true>(across.grad.lines(), rows / 2, grad_across, weight, row,
-                             b.block.value_sum + strip * WIDE, BLOCK);
+                             b.block.value_sum + strip * WIDE, BLOCK, b.block.errands);
         multiply_wide<true>(across.query.lines(), rows / 2, query_across, slope, row,
-                             b.block.key_sum + strip * WIDE, BLOCK);
+                             b.block.key_sum + strip * WIDE, BLOCK, b.block.errands);
     }
     // dq_i of all keys of the block.
     REGARD_INLINE void add_query(const PairKeys& b, real* sum) const {
         for (int64_t d = 0; d < b.width; d += WIDE)
-            multiply_wide<true>(rows, BLOCK / 2, {b.slope_rows, BLOCK, 2}, b.key_pairs + d, b.width, sum + d, b.width);
+            multiply_wide<true>(rows, BLOCK / 2, {b.slope_rows, BLOCK, 2}, b.key_pairs + d, b.width, sum + d, b.width,
+                                b.block.errands);
     }
 };
 

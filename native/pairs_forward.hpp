@@ -28,7 +28,7 @@ struct PairedKeys {
                           b.key_room);
     }
     REGARD_INLINE void scores(const PairBlock& b, int strip, real* to, int64_t to_row) const {
-        multiply_pairs<false>(keys, b.depth / 2, key, b.query + strip * STRIP, BLOCK, to, to_row);
+        multiply_pairs<false>(keys, b.depth / 2, key, b.query + strip * STRIP, BLOCK, to, to_row, b.block.errands);
     }
 };
 
@@ -41,7 +41,7 @@ struct PairedTile : PairedKeys {
         : PairedKeys(p, b, s), value(across.at(s.batch * p.kv_heads + s.head / p.group(), s.key)), values(across.lines()) {}
     REGARD_INLINE void add(const pair* weight, int64_t weight_row, int strip, const QueryBlock& q) const {
         gather_pairs(values, KEYS / 2, value, weight, weight_row, q.sum + strip * STRIP, BLOCK,
-                     q.shrink + strip * STRIP_VECTORS);
+                     q.shrink + strip * STRIP_VECTORS, q.errands);
     }
 };
 

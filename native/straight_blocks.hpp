@@ -3,7 +3,7 @@
 // w [QUERIES][BLOCK], and by pairs of queries.
 template <bool PARTLY>
 REGARD_APART void weigh_blocks(PairKeys& b, const PairedQueries& at, const Straight& line) {
-    all_pair_rows(at.rows, b.depth / 2, at.query, b.key_lanes, BLOCK, [&](int64_t i, auto& x) {
+    all_pair_rows(at.rows, b.depth / 2, at.query, b.key_lanes, BLOCK, b.block.errands, [&](int64_t i, auto& x) {
         constexpr int ROWS = sizeof x / sizeof x[0];
 #pragma GCC unroll 4
         for (int m = 0; m < ROWS; ++m) weigh_row<PARTLY>(b, line, i + m, 0, x[m]);
@@ -15,7 +15,7 @@ REGARD_APART void weigh_blocks(PairKeys& b, const PairedQueries& at, const Strai
 
 // ds by pairs of queries and in rows.
 REGARD_APART void slope_blocks(PairKeys& b, const PairedQueries& at, const Straight& line) {
-    all_pair_rows(at.rows, b.value_depth / 2, at.grad, b.value_lanes, BLOCK, [&](int64_t i, auto& x) {
+    all_pair_rows(at.rows, b.value_depth / 2, at.grad, b.value_lanes, BLOCK, b.block.errands, [&](int64_t i, auto& x) {
         constexpr int ROWS = sizeof x / sizeof x[0];
         each_of(x, [&](int m, int n) {
             x[m][n] = load(b.strips + (i + m) * BLOCK + n * LANES) * (x[m][n] * line.scale - line.delta[i + m]);
