@@ -92,7 +92,7 @@ REGARD_APART void plain_weights(const Problem& p, const KeyBlock& b, const Spot&
 REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& s) {
     if (p.normalize == Normalize::sigmoid) {
         for (int64_t n = 0; n < s.queries * BLOCK; n += SIDE * LANES) {
-            vf x[SIDE];
+            alignas(REGARD_BYTES) vf x[SIDE];
             load(b.weight + n, x);
             sigmoid_each(x);
             store(b.weight + n, x);
@@ -104,7 +104,7 @@ REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& 
     for (int64_t i = 0; i < s.queries; ++i)
         for (int n = 0; n < BLOCK; n += SIDE * LANES) {
             real* at = b.weight + i * BLOCK + n;
-            vf x[SIDE];
+            alignas(REGARD_BYTES) vf x[SIDE];
             load(at, x);
             for (vf& each : x) each = (each - levels.middle[i]) * LOG2E - levels.rest[i];
             exp2_each(x);

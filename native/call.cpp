@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "isa.hpp"
+#include "pages.hpp"
 #include "tensor.hpp"
 #include "ticket.hpp"
 
@@ -151,6 +152,7 @@ class Call {
     static bool run(const regard::Kernel<>& kernel, regard::Problem& problem, int64_t threads) {
         problem.threads = threads;
         nb::gil_scoped_release released;
+        regard::ask_great_pages(problem);
         return kernel(problem);
     }
 

@@ -8,7 +8,7 @@ struct PairUnit {};  // nothing to set up
 template <int ROWS, class Finish>
 REGARD_INLINE void pair_rows(int64_t pairs, const half* a, const Pairs& all, const pair* b, int64_t b_row, const Finish& finish) {
     constexpr int VECTORS_HERE = STRIP / LANES;
-    vf acc[ROWS][VECTORS_HERE] = {};
+    alignas(REGARD_BYTES) vf acc[ROWS][VECTORS_HERE] = {};
     for (int64_t k = 0; k < pairs; ++k) {
         __m512i right[VECTORS_HERE];
 #pragma GCC unroll 8

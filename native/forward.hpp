@@ -61,7 +61,7 @@ REGARD_INLINE void top_of(const QueryBlock& b, int64_t width, vf* top) {
 // All earlier sums of some vectors shrink to the new top.
 template <int COUNT>
 REGARD_INLINE void add_sums(QueryBlock& b, int first, real factor, const vf* top, const vf* sum) {
-    vf shrink[COUNT];
+    alignas(REGARD_BYTES) vf shrink[COUNT];
     for (int n = 0; n < COUNT; ++n) shrink[n] = (b.top[first + n] - top[n]) * factor;
     exp2_each(shrink);
     for (int n = 0; n < COUNT; ++n) {
@@ -82,7 +82,7 @@ REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
 #pragma GCC unroll 4
             for (int first = 0; first < VECTORS; first += SIDE) {
                 real* at = score + j * BLOCK + first * LANES;
-                vf x[SIDE];
+                alignas(REGARD_BYTES) vf x[SIDE];
                 load(at, x);
 #pragma GCC unroll 4
                 for (int n = 0; n < SIDE; ++n) x[n] = (x[n] - top[first + n]) * factor;
@@ -99,7 +99,7 @@ REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
 // Scores to weights of their own; total stays the 1 that it began with.
 REGARD_APART void squash(QueryBlock& b, int64_t width) {
     for (int64_t n = 0; n < width * BLOCK; n += SIDE * LANES) {
-        vf x[SIDE];
+        alignas(REGARD_BYTES) vf x[SIDE];
         load(b.score + n, x);
         sigmoid_each(x);
         store(b.score + n, x);

@@ -85,7 +85,7 @@ REGARD_INLINE TileSums sums_of(const Problem& p, const Request& want, const Spot
         const int64_t end = std::min(s.keys, run + 8);
         int64_t j = run;
         const auto take = [&](auto count) {
-            vf u[count], power[count];
+            alignas(REGARD_BYTES) vf u[count], power[count];
             weigh(j, u, power);
             for (int n = 0; n < count; ++n) part.take<HOW>(u[n], power[n], offset, reach);
             j += count;

@@ -26,7 +26,7 @@ REGARD_INLINE void add_to(real* sum, int64_t row, const vf (&x)[ROWS][VECTORS]) 
 template <int ROWS, int VECTORS, class Finish>
 REGARD_INLINE void product(int64_t depth, const real* a, int64_t a_row, int64_t a_depth, const real* b, int64_t b_depth,
                            const Finish& finish) {
-    vf acc[ROWS][VECTORS] = {};
+    alignas(REGARD_BYTES) vf acc[ROWS][VECTORS] = {};
     for (int64_t k = 0; k < depth; ++k) {
         vf right[VECTORS];
 #pragma GCC unroll 8

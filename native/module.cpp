@@ -6,6 +6,7 @@
 #include "call.hpp"
 #include "ceiling.hpp"
 #include "isa.hpp"
+#include "pages.hpp"
 #include "ticket.hpp"
 
 namespace nb = nanobind;
@@ -40,6 +41,7 @@ class Engine {
                     const Asked&... asked) {
         const regard::Problem problem = regard::unpacked(ticket, forms);
         nb::gil_scoped_release released;
+        regard::ask_great_pages(problem);
         return kernel(problem, asked...);
     }
     const regard::Kernels* kernels_;

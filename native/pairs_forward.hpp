@@ -74,7 +74,7 @@ REGARD_APART void exponentiate_strip(QueryBlock& q, real factor, int strip, cons
         short_exp2_each(x);
     };
     for (int64_t k = 0; k < KEYS / 2; ++k) {
-        vf even[STRIP_VECTORS], odd[STRIP_VECTORS];
+        alignas(REGARD_BYTES) vf even[STRIP_VECTORS], odd[STRIP_VECTORS];
         power_of(score + 2 * k * STRIP, even);
         power_of(score + (2 * k + 1) * STRIP, odd);
 #pragma GCC unroll 8

@@ -27,14 +27,14 @@ REGARD_INLINE void clamp(vf (&x)[COUNT]) {
 // 2^x = 2^n · (1 + r · q(r)), |r| ≤ ½, of a clamped x. float: a minimax polynomial; double: the series.
 template <int COUNT>
 struct Powers {
-    vf whole[COUNT], small[COUNT];  // 2^n and r · q(r)
+    alignas(REGARD_BYTES) vf whole[COUNT], small[COUNT];  // 2^n and r · q(r)
 
     REGARD_INLINE explicit Powers(const vf (&x)[COUNT]) {
         // 1.5 · 2^23 or 2^52 rounds what is added to it; the rest is the exponent of 1.
         constexpr real magic = SINGLE ? real(12582912 + 127) : real(6755399441055744 + 1023);
         constexpr float minimax[] = {1.5353361960e-04f, 1.3398875017e-03f, 9.6184369177e-03f,
                                      5.5503323674e-02f, 2.4022647738e-01f, 6.9314718246e-01f};
-        vf rest[COUNT];
+        alignas(REGARD_BYTES) vf rest[COUNT];
 #pragma GCC unroll 8
         for (int n = 0; n < COUNT; ++n) {
             const vf rounded = x[n] + magic;
@@ -55,7 +55,7 @@ struct Powers {
 // 2^⌊x⌋ · p(x − ⌊x⌋), each power of two one instruction: denormals would take a hundred times as long and are 0.
 template <size_t TERMS, int COUNT>
 REGARD_INLINE void scaled_powers(const float (&p)[TERMS], vf (&x)[COUNT]) {
-    vf rest[COUNT], power[COUNT];
+    alignas(REGARD_BYTES) vf rest[COUNT], power[COUNT];
     __mmask16 normal[COUNT];
 #pragma GCC unroll 8
     for (int n = 0; n < COUNT; ++n) {
@@ -72,7 +72,7 @@ REGARD_INLINE void scaled_powers(const float (&p)[TERMS], vf (&x)[COUNT]) {
 // The same by the nearest whole number, for the series, which wants a small rest.
 template <int COUNT>
 REGARD_INLINE void scaled_series(vf (&x)[COUNT]) {
-    vf rest[COUNT], power[COUNT];
+    alignas(REGARD_BYTES) vf rest[COUNT], power[COUNT];
 #pragma GCC unroll 8
     for (int n = 0; n < COUNT; ++n)
         rest[n] = reinterpret_cast<vf>(_mm512_reduce_pd(reinterpret_cast<__m512d>(x[n]), _MM_FROUND_TO_NEAREST_INT));
@@ -105,7 +105,7 @@ REGARD_INLINE void exp2_each(vf (&x)[COUNT]) {
 #endif
 
 REGARD_INLINE vf exp2_of(vf x) {
-    vf alone[] = {x};
+    alignas(REGARD_BYTES) vf alone[] = {x};
     exp2_each(alone);
     return alone[0];
 }
@@ -113,7 +113,7 @@ REGARD_INLINE vf exp2_of(vf x) {
 // x becomes tanh x = −m / (2 + m) with m = e^(−2|x|) − 1, which keeps its bits where x is small.
 template <int COUNT>
 REGARD_INLINE void tanh_each(vf (&x)[COUNT]) {
-    vf power[COUNT];
+    alignas(REGARD_BYTES) vf power[COUNT];
 #pragma GCC unroll 8
     for (int n = 0; n < COUNT; ++n) power[n] = magnitude(x[n]) * (-2 * LOG2E);
     clamp(power);
@@ -128,7 +128,7 @@ REGARD_INLINE void tanh_each(vf (&x)[COUNT]) {
 // x becomes 1 / (1 + e^−x), by e^−|x| ≤ 1.
 template <int COUNT>
 REGARD_INLINE void sigmoid_each(vf (&x)[COUNT]) {
-    vf power[COUNT];
+    alignas(REGARD_BYTES) vf power[COUNT];
 #pragma GCC unroll 8
     for (int n = 0; n < COUNT; ++n) power[n] = magnitude(x[n]) * -LOG2E;
     exp2_each(power);
@@ -137,7 +137,7 @@ REGARD_INLINE void sigmoid_each(vf (&x)[COUNT]) {
 }
 
 REGARD_INLINE vf sigmoid_of(vf x) {
-    vf alone[] = {x};
+    alignas(REGARD_BYTES) vf alone[] = {x};
     sigmoid_each(alone);
     return alone[0];
 }

@@ -4,7 +4,7 @@
 REGARD_APART void scale_and_cap(const Problem& p, int64_t lines, real* tile, real* bend) {
     const real scale = static_cast<real>(p.cap ? p.scale / p.cap : p.scale), cap = static_cast<real>(p.cap);
     for (int64_t n = 0; n < lines * BLOCK; n += SIDE * LANES) {
-        vf x[SIDE];
+        alignas(REGARD_BYTES) vf x[SIDE];
         load(tile + n, x);
         for (vf& each : x) each *= scale;
         if (p.cap != 0) {

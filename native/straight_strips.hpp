@@ -6,7 +6,7 @@ REGARD_APART void slopes_of_strip(PairKeys& b, const Straight& line, int64_t row
                                   const real* to_weight, pair* weight, pair* slope) {
     constexpr int COUNT = WIDE / LANES;
     for (int64_t i = 0; i < rows; i += 2) {
-        vf w[2][COUNT], ds[2][COUNT];
+        alignas(REGARD_BYTES) vf w[2][COUNT], ds[2][COUNT];
 #pragma GCC unroll 2
         for (int r = 0; r < 2; ++r) {
             load(product + (i + r) * WIDE, w[r]), load(to_weight + (i + r) * WIDE, ds[r]);

@@ -36,7 +36,7 @@ REGARD_APART void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s, con
     if (p.normalize == Normalize::sigmoid) return squash(b, s.keys);
     const real factor = factor_of(p);
     for (int first = 0; first < BLOCK; first += SIDE * LANES) {
-        vf middle[SIDE], rest[SIDE], x[SIDE];
+        alignas(REGARD_BYTES) vf middle[SIDE], rest[SIDE], x[SIDE];
         load(l.levels.middle + first, middle), load(l.levels.rest + first, rest);
         for (int64_t j = 0; j < s.keys; ++j) {
             load(b.score + j * BLOCK + first, x);

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 import torch
@@ -122,3 +123,32 @@ def test_causal_linear_attention_keeps_a_sum_for_each_chunk_only():
     def work(): run(65536)
     """
     assert peak(body) < 450 * MEGABYTE
+
+
+GREAT = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+
+
+@pytest.mark.skipif(
+    not GREAT.exists() or "[madvise]" not in GREAT.read_text(encoding="ascii"),
+    reason="this system has no great pages, or gives them unasked",
+)
+def test_a_large_result_comes_in_great_pages():
+    program = """
+    import resource
+    import torch
+    import regard as rg
+    q, k, v = torch.randn(3, 1, 1, 1 << 18, 64)
+    def touched(make):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        kept = make()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    attend = lambda: rg.attend(q, k, v, rg.window(16), engine="native")
+    attend()
+    print(touched(attend), touched(lambda: torch.empty_like(q).fill_(1.0)))
+    """
+    text = textwrap.dedent(program)
+    said = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout
+    ours, plain = map(int, said.split())
+    pages = (1 << 18) * 64 * 4 // 4096
+    assert ours < pages // 4
+    assert plain >= pages  # without asking, every page is touched by itself
