@@ -36,6 +36,18 @@ REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
                    [&](int64_t j, int64_t lane, const auto& x) { put_down(b.score + j * BLOCK + lane, BLOCK, x); }, b.errands);
 }
 
+// The same of a tile in which all is visible and only the scale makes scores, and the greatest of every row so far.
+REGARD_APART void raise_tile(const Problem& p, QueryBlock& b, const Spot& s, vf* top) {
+    const Rows key = rows_of(p.key, s.batch, s.head / p.group(), s.key, s.keys, p.dim, b.key_room);
+    for (int n = 0; n < VECTORS; ++n) top[n] = b.top[n];
+    multiply_parts(b.quarters, s.keys, p.dim, key, b.query, b.score,
+                   [&](int64_t j, int64_t lane, const auto& x) {
+                       put_down(b.score + j * BLOCK + lane, BLOCK, x);
+                       raise_top(x, top + lane / LANES);
+                   },
+                   b.errands);
+}
+
 // Products to what is to be exponentiated, hidden pairs −∞.
 REGARD_INLINE void move_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     if (p.moved()) scale_and_cap(p, s.keys, b.score, nullptr);
@@ -71,11 +83,10 @@ REGARD_INLINE void add_sums(QueryBlock& b, int first, real factor, const vf* top
     }
 }
 
-// Scores to powers, their sums into total.
-REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
+// Scores to powers, their sums into total; top: the greatest score of every row so far.
+REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width, const vf* top) {
     real* score = b.score;
-    vf top[VECTORS], sum[VECTORS] = {};
-    top_of(b, width, top);
+    vf sum[VECTORS] = {};
     for (int64_t run = 0; run < width; run += 8) {  // summed run by run: errors don't pile up
         vf part[VECTORS] = {};
         for (int64_t j = run; j < width && j < run + 8; ++j)
@@ -94,6 +105,12 @@ REGARD_APART void exponentiate(QueryBlock& b, real factor, int64_t width) {
         for (int n = 0; n < VECTORS; ++n) sum[n] += part[n];
     }
     add_sums<VECTORS>(b, 0, factor, top, sum);
+}
+
+REGARD_INLINE void exponentiate(QueryBlock& b, real factor, int64_t width) {
+    vf top[VECTORS];
+    top_of(b, width, top);
+    exponentiate(b, factor, width, top);
 }
 
 // Scores to weights of their own; total stays the 1 that it began with.
@@ -292,8 +309,14 @@ class RealRows {
     QueryBlock& block() { return block_; }
     void begin(const Problem& p, const Spot& s) { begin_rows(p, block_, s); }
     void tile(const Problem& p, const Spot& s) {
-        product_tile(p, block_, s);
-        weigh_tile(p, block_, s);
+        if (block_.partly || p.moved() || p.dropout) {
+            product_tile(p, block_, s);
+            weigh_tile(p, block_, s);
+        } else {
+            vf top[VECTORS];
+            raise_tile(p, block_, s, top);
+            exponentiate(block_, factor_of(p), s.keys, top);
+        }
         add_values(p, block_, s);
     }
 

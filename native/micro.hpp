@@ -15,6 +15,18 @@ REGARD_INLINE void put_down(real* to, int64_t row, const vf (&x)[ROWS][VECTORS])
     each_of(x, [&](int m, int n) { store(to + m * row + n * LANES, x[m][n]); });
 }
 
+// The greatest number of every lane so far.
+template <int ROWS, int VECTORS>
+REGARD_INLINE void raise_top(const vf (&x)[ROWS][VECTORS], vf* top) {
+#pragma GCC unroll 8
+    for (int n = 0; n < VECTORS; ++n) {
+        vf most = top[n];
+#pragma GCC unroll 8
+        for (int m = 0; m < ROWS; ++m) most = greater(x[m][n], most);
+        top[n] = most;
+    }
+}
+
 template <int ROWS, int VECTORS>
 REGARD_INLINE void add_to(real* sum, int64_t row, const vf (&x)[ROWS][VECTORS]) {
     each_of(x, [&](int m, int n) {
