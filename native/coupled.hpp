@@ -13,7 +13,7 @@ class AcrossAll {
     const int64_t heads, rows, columns;
 };
 
-// The blocks that a thread has met of late; that many are a stretch of abreast.hpp.
+// The blocks that a thread has met of late.
 class Across {
    public:
     explicit Across(const AcrossAll& all) : all_(all), data_(HELD * BLOCK / 2 * all.columns) { std::fill_n(held_, HELD, Held{-1, -1}); }
@@ -34,7 +34,7 @@ class Across {
     struct Held {
         int64_t head, row;
     };
-    static constexpr int64_t HELD = 4;
+    static constexpr int64_t HELD = 32;  // of 64 rows and columns, 256 KiB
 
     const AcrossAll& all_;
     Held held_[HELD];
