@@ -79,8 +79,7 @@ REGARD_INLINE void strip_of_some(int64_t rows, int64_t pairs, const uint16_t* a,
 // c [rows][STRIP] (+)= Σ_k A(row, pair k) · B(pair k, column); rows in whole steps, pairs side by side in a row of A.
 template <bool ADD>
 REGARD_INLINE void multiply_pairs(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
-                                  real* c, int64_t c_row,
-                                  Errands* errands) {
+                                  real* c, int64_t c_row, Errands* errands) {
     constexpr int64_t MOST = 64;
     settle_memory();
     strip_of_some<ADD>(rows, std::min(pairs, MOST), a.at, a.row, b, b_row, c, c_row);
@@ -93,8 +92,7 @@ REGARD_INLINE void multiply_pairs(int64_t rows, int64_t pairs, const Pairs& a, c
 // c [rows][WIDE], likewise.
 template <bool ADD>
 REGARD_INLINE void multiply_wide(int64_t rows, int64_t pairs, const Pairs& a, const pair* b, int64_t b_row,
-                                 real* c, int64_t c_row,
-                                  Errands* errands) {
+                                 real* c, int64_t c_row, Errands* errands) {
     multiply_pairs<ADD>(rows, pairs, a, b, b_row, c, c_row, errands);
     multiply_pairs<ADD>(rows, pairs, a, b + STRIP, b_row, c + STRIP, c_row, errands);
 }

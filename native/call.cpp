@@ -99,6 +99,7 @@ class Call {
         regard::Problem problem = problem_;
         if (!inputs(problem, query, key, value, out, lse.is_none() ? place : place_all)) return false;
         if (!lse.is_none() && !kept_sums(problem, lse)) return false;
+        regard::ask_pages_forward(problem);
         return run(kernels_->forward, problem, threads);
     }
 
@@ -113,7 +114,9 @@ class Call {
                          written(query_grad, p, p.heads, p.queries, p.dim, p.query_grad) &&
                          written(key_grad, p, p.kv_heads, p.keys, p.dim, p.key_grad) &&
                          written(value_grad, p, p.kv_heads, p.keys, p.value_dim, p.value_grad);
-        return fit && run(kernels_->backward, problem, threads);
+        if (!fit) return false;
+        regard::ask_pages_backward(problem);
+        return run(kernels_->backward, problem, threads);
     }
 
    private:
@@ -152,7 +155,6 @@ class Call {
     static bool run(const regard::Kernel<>& kernel, regard::Problem& problem, int64_t threads) {
         problem.threads = threads;
         nb::gil_scoped_release released;
-        regard::ask_great_pages(problem);
         return kernel(problem);
     }
 

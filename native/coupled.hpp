@@ -17,7 +17,7 @@ class AcrossAll {
 class Across {
    public:
     explicit Across(const AcrossAll& all) : all_(all), data_(HELD * BLOCK / 2 * all.columns) { std::fill_n(held_, HELD, Held{-1, -1}); }
-    // From the row on that begins a block, one line a column.
+    // A block of rows from any row on, one line a column.
     Pairs at(int64_t head, int64_t row) {
         const int64_t place = row / BLOCK % HELD;
         pair* to = reinterpret_cast<pair*>(data_.all()) + place * BLOCK / 2 * all_.columns;

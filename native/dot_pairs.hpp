@@ -6,7 +6,7 @@ struct PairUnit {};  // nothing to set up
 
 // finish(block of Σ_k A(row, pair k) · B(pair k, column)) for some rows.
 template <int ROWS, class Finish>
-REGARD_INLINE void pair_rows(int64_t pairs, const half* a, const Pairs& all, const pair* b, int64_t b_row, const Finish& finish) {
+REGARD_INLINE void pair_rows(int64_t pairs, const Pairs& a, const pair* b, int64_t b_row, const Finish& finish) {
     constexpr int VECTORS_HERE = STRIP / LANES;
     alignas(REGARD_BYTES) vf acc[ROWS][VECTORS_HERE] = {};
     for (int64_t k = 0; k < pairs; ++k) {
@@ -16,7 +16,7 @@ REGARD_INLINE void pair_rows(int64_t pairs, const half* a, const Pairs& all, con
 #pragma GCC unroll 8
         for (int m = 0; m < ROWS; ++m) {
             int32_t word;
-            memcpy(&word, a + m * all.row + k * all.step, 4);
+            memcpy(&word, a.at + m * a.row + k * a.step, 4);
             const __m512i left = _mm512_set1_epi32(word);
 #pragma GCC unroll 8
             for (int n = 0; n < VECTORS_HERE; ++n)
@@ -34,7 +34,7 @@ REGARD_INLINE void all_pair_rows(int64_t rows, int64_t pairs, const Pairs& a, co
     int64_t r = 0;
     const auto some = [&](auto count) {
         for (; r + count <= rows; r += count)
-            pair_rows<count>(pairs, a.at + r * a.row, a, b, b_row, [&](auto& x) {
+            pair_rows<count>(pairs, {a.at + r * a.row, a.row, a.step}, b, b_row, [&](auto& x) {
                 finish(r, x);
                 Meanwhile{errands}(count, STRIP);
             });

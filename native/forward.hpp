@@ -3,33 +3,6 @@
 // exactly, and the backward pass cancels there. x is the product q_i · k_j where nothing but the scale moves it, else
 // the score.
 
-constexpr int VECTORS = BLOCK / LANES;
-
-struct QueryBlock {
-    real *query, *score, *sum;                        // [dim][BLOCK], [KEYS][BLOCK], [value_dim][BLOCK]
-    real *bias, *turned, *key_room, *value_room;      // bias tiles; keys, values and queries of other kinds, widened
-    vf top[VECTORS], total[VECTORS], shrink[VECTORS];
-    Errands* errands = nullptr;
-    uint64_t words[KEYS];
-    Quarters quarters;
-    uint32_t row_words[BLOCK];
-    bool partly;                                      // whether words hide any pair of the tile
-};
-
-static int64_t query_block_numbers(const Problem& p) {
-    const int64_t widest = p.dim > p.value_dim ? p.dim : p.value_dim;
-    return (p.dim + KEYS + p.value_dim + (p.bias ? 2 * KEYS : 0)) * BLOCK + room_for(p.key, KEYS, p.dim) + KEYS * widest + 8 * LANES;
-}
-
-static QueryBlock take_query_block(const Problem& p, Scratch& memory) {
-    QueryBlock b;
-    b.query = memory.take(p.dim * BLOCK), b.score = memory.take(KEYS * BLOCK), b.sum = memory.take(p.value_dim * BLOCK);
-    b.bias = p.bias ? memory.take(KEYS * BLOCK) : nullptr, b.turned = p.bias ? memory.take(KEYS * BLOCK) : nullptr;
-    b.key_room = memory.take(room_for(p.key, KEYS, p.dim));
-    b.value_room = memory.take(KEYS * (p.dim > p.value_dim ? p.dim : p.value_dim));
-    return b;
-}
-
 REGARD_APART void product_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     const Rows key = rows_of(p.key, s.batch, s.head / p.group(), s.key, s.keys, p.dim, b.key_room);
     multiply_parts(b.quarters, s.keys, p.dim, key, b.query, b.score,
@@ -70,16 +43,19 @@ REGARD_INLINE void top_of(const QueryBlock& b, int64_t width, vf* top) {
         for (int n = 0; n < VECTORS; ++n) top[n] = greater(load(b.score + j * BLOCK + n * LANES), top[n]);
 }
 
-// All earlier sums of some vectors shrink to the new top.
+// All earlier sums of COUNT vectors shrink to the new top.
 template <int COUNT>
 REGARD_INLINE void add_sums(QueryBlock& b, int first, real factor, const vf* top, const vf* sum) {
-    alignas(REGARD_BYTES) vf shrink[COUNT];
-    for (int n = 0; n < COUNT; ++n) shrink[n] = (b.top[first + n] - top[n]) * factor;
-    exp2_each(shrink);
-    for (int n = 0; n < COUNT; ++n) {
-        b.shrink[first + n] = shrink[n];
-        b.total[first + n] = b.total[first + n] * shrink[n] + sum[n];
-        b.top[first + n] = top[n];
+    constexpr int STEP = COUNT < SIDE ? COUNT : SIDE;
+    for (int m = 0; m < COUNT; m += STEP, first += STEP, top += STEP, sum += STEP) {
+        alignas(REGARD_BYTES) vf shrink[STEP];
+        for (int n = 0; n < STEP; ++n) shrink[n] = (b.top[first + n] - top[n]) * factor;
+        exp2_each(shrink);
+        for (int n = 0; n < STEP; ++n) {
+            b.shrink[first + n] = shrink[n];
+            b.total[first + n] = b.total[first + n] * shrink[n] + sum[n];
+            b.top[first + n] = top[n];
+        }
     }
 }
 
@@ -160,52 +136,6 @@ REGARD_APART void add_values(const Problem& p, QueryBlock& b, const Spot& s) {
                      });
                  },
                  b.errands);
-}
-
-// What a product of 1 adds to the score, where scores are left as products; and what that is in powers of two.
-REGARD_INLINE double unit_of(const Problem& p) { return p.moved() ? 1 : std::fabs(p.scale); }
-REGARD_INLINE real factor_of(const Problem& p) { return static_cast<real>(unit_of(p) * 1.4426950408889634074); }
-
-// Writes lse and rest of a row, where they are asked for. Its total, the sink's share included; 0 where it sees nothing.
-REGARD_INLINE double join_sink(const Problem& p, const Spot& s, int64_t i, double top, double total) {
-    const bool empty = total == 0;
-    const double sink = p.sink && !empty ? *p.sink.at<const real>(0, s.head, 0) : -INFINITE;
-    if (p.sink) total += std::exp(sink - top);
-    if (p.lse) {
-        const double lse = empty ? -INFINITE : std::isinf(total) ? sink : top + std::log(total);
-        *p.lse.at<real>(s.batch, s.head, s.query + i) = static_cast<real>(lse);
-        if (p.rest)
-            *p.rest.at<real>(s.batch, s.head, s.query + i) = empty ? 0 : static_cast<real>(lse - static_cast<real>(lse));
-    }
-    return total;
-}
-
-REGARD_INLINE double write_lse(const Problem& p, const QueryBlock& b, const Spot& s, int64_t i) {
-    return join_sink(p, s, i, b.top[i / LANES][i % LANES] * unit_of(p), b.total[i / LANES][i % LANES]);
-}
-
-// What the outputs of a row are divided by: its total, and what dropout leaves.
-REGARD_INLINE real close_row(const Problem& p, const Spot& s, int64_t i, double top, double total) {
-    const double joined = join_sink(p, s, i, top, total);
-    return joined == 0 ? 1 : static_cast<real>(joined) * static_cast<real>(1 - p.dropout);
-}
-
-// One row's result; sum: one number every `step`.
-REGARD_APART void write_result(const Problem& p, int64_t batch, int64_t head, int64_t query, real top, real total, const real* sum,
-                               int64_t step) {
-    const double unit = unit_of(p);
-    Divide divide;
-    divide.set(0, close_row(p, {batch, head, query, 1, 0, 0}, 0, top * unit, total));
-    write_row(p.out, batch, head, query, 0, p.value_dim, [&](int64_t c) { return divide(sum[c * step], 0); });
-}
-
-REGARD_APART void write_rows(const Problem& p, const QueryBlock& b, const Spot& s) {
-    const double unit = unit_of(p);
-    real top[BLOCK], total[BLOCK];
-    Divide divide;
-    for (int n = 0; n < VECTORS; ++n) store(top + n * LANES, b.top[n]), store(total + n * LANES, b.total[n]);
-    for (int64_t i = 0; i < s.queries; ++i) divide.set(i, close_row(p, s, i, top[i] * unit, total[i]));
-    write_lanes(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, b.sum, divide);
 }
 
 REGARD_APART void begin_sums(const Problem& p, QueryBlock& b, const Spot& s) {

@@ -28,20 +28,25 @@ class Engine {
         if (!kernels_) throw nb::value_error("this processor has no such instruction set");
     }
     const char* name() const { return kernels_->name; }
-    bool forward(const nb::bytes& ticket, const nb::bytes& forms) const { return run(kernels_->forward, ticket, forms); }
-    bool backward(const nb::bytes& ticket, const nb::bytes& forms) const { return run(kernels_->backward, ticket, forms); }
+    bool forward(const nb::bytes& ticket, const nb::bytes& forms) const {
+        return run(kernels_->forward, ticket, forms, regard::ask_pages_forward);
+    }
+    bool backward(const nb::bytes& ticket, const nb::bytes& forms) const {
+        return run(kernels_->backward, ticket, forms, regard::ask_pages_backward);
+    }
 
     bool statistics(const nb::bytes& ticket, const nb::bytes& forms, const nb::bytes& request, const nb::bytes& groupings) const {
-        return run(kernels_->statistics, ticket, forms, asked(request, groupings));
+        const auto nothing = [](const regard::Problem&) {};
+        return run(kernels_->statistics, ticket, forms, nothing, asked(request, groupings));
     }
 
    private:
-    template <class... Asked>
+    template <class Before, class... Asked>
     static bool run(const regard::Kernel<Asked...>& kernel, const nb::bytes& ticket, const nb::bytes& forms,
-                    const Asked&... asked) {
+                    const Before& before, const Asked&... asked) {
         const regard::Problem problem = regard::unpacked(ticket, forms);
         nb::gil_scoped_release released;
-        regard::ask_great_pages(problem);
+        before(problem);
         return kernel(problem, asked...);
     }
     const regard::Kernels* kernels_;

@@ -12,6 +12,8 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "bias.hpp"
 #include "scores.hpp"
 #include "choose.hpp"
+#include "query_block.hpp"
+#include "results.hpp"
 #include "forward.hpp"
 #include "backward.hpp"
 #include "claims.hpp"

@@ -23,8 +23,9 @@ inline void ask_great_pages([[maybe_unused]] const Array& a, [[maybe_unused]] in
 #endif
 }
 
-inline void ask_great_pages(const Problem& p) {
-    ask_great_pages(p.out, p.batch, p.heads, p.queries, p.value_dim);
+inline void ask_pages_forward(const Problem& p) { ask_great_pages(p.out, p.batch, p.heads, p.queries, p.value_dim); }
+
+inline void ask_pages_backward(const Problem& p) {
     ask_great_pages(p.query_grad, p.batch, p.heads, p.queries, p.dim);
     ask_great_pages(p.key_grad, p.batch, p.kv_heads, p.keys, p.dim);
     ask_great_pages(p.value_grad, p.batch, p.kv_heads, p.keys, p.value_dim);

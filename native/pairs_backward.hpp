@@ -1,6 +1,6 @@
 // The backward pass in bfloat16: all five products by pairs, everything between them in float32 as in backward.hpp. Pairs
 // are two components of a vector for q_i · k_j and do_i · v_j, two queries for Σ_i w_ij · do_i and Σ_i ds_ij · q_i, two keys
-// for Σ_j ds_ij · k_j. Keys lie in the lanes; queries and upstream gradients as they are, and by pairs of queries once a head.
+// for Σ_j ds_ij · k_j. Keys lie in the lanes; queries and upstream gradients as they are, and by pairs of queries.
 
 constexpr int WIDE_STRIPS = BLOCK / WIDE;
 

@@ -1,6 +1,6 @@
 // The forward pass in bfloat16: both products by pairs, everything between them in float32 as in forward.hpp. Pairs are two
 // components of a vector for q_i · k_j, two keys for Σ_j w_ij · v_j. Queries lie in the lanes as [pair][BLOCK] words, keys as
-// they are, values by pairs of keys once a head, weights as [pair of keys][BLOCK] words.
+// they are, values by pairs of keys, weights as [pair of keys][BLOCK] words.
 
 struct PairBlock {
     QueryBlock block;
@@ -151,12 +151,11 @@ class PairScores {
     QueryBlock& block;
 };
 
-// All values, by pairs of keys.
+// Values by pairs of keys.
 struct PairedValues {
     AcrossAll value;
-    int64_t group;
 
-    explicit PairedValues(const Problem& p) : value(p.value, p.batch, p.kv_heads, p.keys, p.value_dim), group(p.group()) {}
+    explicit PairedValues(const Problem& p) : value(p.value, p.batch, p.kv_heads, p.keys, p.value_dim) {}
     void make(const Choice& choice, Team& team) const {
         Scratch words(value.room());
         pair* room = reinterpret_cast<pair*>(words.take(0));

@@ -1,7 +1,9 @@
 // Powers of two, tanh and the logistic function, of several vectors side by side: each is a chain of steps that wait for one
 // another, and a processor looks only so far ahead for what doesn't wait. A vector alone gets the same bits.
 
-constexpr int SIDE = 4;  // vectors side by side, where there are so many; divides those of a block
+constexpr int SIDE = 4;  // vectors side by side, where there are so many
+static_assert(BLOCK / LANES % SIDE == 0, "a block is whole groups of vectors");
+constexpr int WIDEST = 8;
 
 // Σ c_k x^k, the greatest power first.
 template <class Number, size_t TERMS, int COUNT>
@@ -87,6 +89,7 @@ REGARD_INLINE void scaled_series(vf (&x)[COUNT]) {
 }
 template <int COUNT>
 REGARD_INLINE void exp2_each(vf (&x)[COUNT]) {
+    static_assert(COUNT <= WIDEST, "loops of more are not unrolled: products and sums would not fuse as of one vector");
     constexpr float minimax[] = {2.1565631323e-04f, 1.2482341845e-03f, 9.6737733111e-03f, 5.5486183614e-02f,
                                  2.4022908509e-01f, 6.9314706326e-01f, 1};  // on [0, 1), to 2.1e-9
     if constexpr (SINGLE)
@@ -97,6 +100,7 @@ REGARD_INLINE void exp2_each(vf (&x)[COUNT]) {
 #else
 template <int COUNT>
 REGARD_INLINE void exp2_each(vf (&x)[COUNT]) {
+    static_assert(COUNT <= WIDEST, "loops of more are not unrolled: products and sums would not fuse as of one vector");
     clamp(x);
     const Powers<COUNT> p(x);
 #pragma GCC unroll 8
@@ -110,9 +114,10 @@ REGARD_INLINE vf exp2_of(vf x) {
     return alone[0];
 }
 
-// x becomes tanh x = −m / (2 + m) with m = e^(−2|x|) − 1, which keeps its bits where x is small.
+// x becomes tanh x = −m / (2 + m) with m = e^(−2|x|) − 1, which keeps its bits where x is small; slope, where it is given,
+// 1 − tanh² x = 4 e^(−2|x|) / (2 + m)², which keeps them where tanh x is close to 1.
 template <int COUNT>
-REGARD_INLINE void tanh_each(vf (&x)[COUNT]) {
+REGARD_INLINE void tanh_each(vf (&x)[COUNT], vf* slope) {
     alignas(REGARD_BYTES) vf power[COUNT];
 #pragma GCC unroll 8
     for (int n = 0; n < COUNT; ++n) power[n] = magnitude(x[n]) * (-2 * LOG2E);
@@ -122,6 +127,7 @@ REGARD_INLINE void tanh_each(vf (&x)[COUNT]) {
     for (int n = 0; n < COUNT; ++n) {
         const vf m = p.whole[n] * p.small[n] + (p.whole[n] - 1), t = -m / (m + 2);
         x[n] = x[n] < 0 ? -t : t;
+        if (slope) slope[n] = (p.whole[n] * p.small[n] + p.whole[n]) * 4 / ((m + 2) * (m + 2));
     }
 }
 

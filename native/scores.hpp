@@ -8,8 +8,9 @@ REGARD_APART void scale_and_cap(const Problem& p, int64_t lines, real* tile, rea
         load(tile + n, x);
         for (vf& each : x) each *= scale;
         if (p.cap != 0) {
-            tanh_each(x);
-            for (int m = 0; bend && m < SIDE; ++m) store(bend + n + m * LANES, 1 - x[m] * x[m]);
+            alignas(REGARD_BYTES) vf slope[SIDE];
+            tanh_each(x, bend ? slope : nullptr);
+            if (bend) store(bend + n, slope);
             for (vf& each : x) each *= cap;
         }
         store(tile + n, x);

@@ -2,7 +2,7 @@
 
 constexpr bool SINGLE = sizeof(real) == 4;
 
-// Aligned as numbers are. Arrays of them that others get a pointer to say alignas(REGARD_BYTES): Clang takes them to be.
+// Aligned as numbers are. Arrays of them that templates get a reference to say alignas(REGARD_BYTES): there they are taken to be.
 typedef real vf __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef word vi __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
 typedef std::make_unsigned_t<word> vw __attribute__((vector_size(REGARD_BYTES), aligned(sizeof(real)), may_alias));
@@ -50,11 +50,12 @@ REGARD_INLINE bool same(vf a, vf b) {
         return !_mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_NEQ_UQ);
     else
         return !_mm512_cmp_pd_mask(reinterpret_cast<__m512d>(a), reinterpret_cast<__m512d>(b), _CMP_NEQ_UQ);
-#endif
+#else
     const vi differs = a != b;
     word any = 0;
     for (int n = 0; n < LANES; ++n) any |= differs[n];
     return !any;
+#endif
 }
 REGARD_INLINE vf magnitude(vf x) { return x < 0 ? -x : x; }
 

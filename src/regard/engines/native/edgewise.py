@@ -24,6 +24,7 @@ from regard.terms.pattern.algebra import Both
 from regard.terms.pattern.build import as_ranges
 from regard.terms.pattern.graph import Edges as Graph
 from regard.terms.pattern.ranges import Ints, pieces
+from regard.terms.score import Score
 
 __all__ = ["along_edges", "listable"]
 
@@ -73,10 +74,22 @@ def _edges(bias: Bias | None) -> list[Edges]:
 
 
 def _scored(problem: Problem, row: Tensor, key: Tensor) -> Tensor:
-    """The score of every listed pair, `[batch, heads, pairs, 1]`; a block's own pairs are made again for gradients."""
+    """The score of every listed pair, `[batch, heads, pairs, 1]`: each batch entry by itself, since a product of matrices
+    may round otherwise beside others."""
     wide = problem.accumulate
     score = problem.rule.score.map(lambda leaf, roles: leaf.to(wide))
-    query, keys = (rows.to(wide).transpose(1, 2).contiguous().transpose(1, 2) for rows in (problem.query, problem.key))
+    entries = zip(problem.query.to(wide).split(1), problem.key.to(wide).split(1), strict=True)
+    found = [_scored_alone(score, *(_side_by_side(rows) for rows in entry), row, key) for entry in entries]
+    return torch.cat(found) if len(found) > 1 else found[0]
+
+
+def _side_by_side(rows: Tensor) -> Tensor:
+    """The heads of a row one behind the other, in memory of their own: where numbers lie may change how they are rounded."""
+    return rows.transpose(1, 2).clone(memory_format=torch.contiguous_format).transpose(1, 2)
+
+
+def _scored_alone(score: Score, query: Tensor, keys: Tensor, row: Tensor, key: Tensor) -> Tensor:
+    """Of one batch entry; a block's own pairs are made again for gradients."""
     step = max(1, BLOCK // score.width)
 
     def block(first: int) -> Tensor:
