@@ -74,17 +74,22 @@ def _edges(bias: Bias | None) -> list[Edges]:
 
 
 def _scored(problem: Problem, row: Tensor, key: Tensor) -> Tensor:
-    """The score of every listed pair, `[batch, heads, pairs, 1]`: each batch entry by itself, since a product of matrices
-    may round otherwise beside others."""
+    """The score of every listed pair, `[batch, heads, pairs, 1]`, each batch entry by itself.
+
+    A product of matrices may round otherwise beside others.
+    """
     wide = problem.accumulate
     score = problem.rule.score.map(lambda leaf, roles: leaf.to(wide))
-    entries = zip(problem.query.to(wide).split(1), problem.key.to(wide).split(1), strict=True)
-    found = [_scored_alone(score, *(_side_by_side(rows) for rows in entry), row, key) for entry in entries]
+    queries, keys = (rows.to(wide).split(1) for rows in (problem.query, problem.key))
+    found = [
+        _scored_alone(score, _side_by_side(own), _side_by_side(theirs), row, key)
+        for own, theirs in zip(queries, keys, strict=True)
+    ]
     return torch.cat(found) if len(found) > 1 else found[0]
 
 
 def _side_by_side(rows: Tensor) -> Tensor:
-    """The heads of a row one behind the other, in memory of their own: where numbers lie may change how they are rounded."""
+    """The heads of a row one behind the other, in memory of their own: its place may change how numbers are rounded."""
     return rows.transpose(1, 2).clone(memory_format=torch.contiguous_format).transpose(1, 2)
 
 
