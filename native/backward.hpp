@@ -90,15 +90,7 @@ REGARD_APART void plain_weights(const Problem& p, const KeyBlock& b, const Spot&
 }
 
 REGARD_APART void weigh_scores(const Problem& p, const KeyBlock& b, const Spot& s) {
-    if (p.normalize == Normalize::sigmoid) {
-        for (int64_t n = 0; n < s.queries * BLOCK; n += SIDE * LANES) {
-            alignas(REGARD_BYTES) vf x[SIDE];
-            load(b.weight + n, x);
-            sigmoid_each(x);
-            store(b.weight + n, x);
-        }
-        return;
-    }
+    if (p.normalize == Normalize::sigmoid) return squash(s.queries, b.weight);
     Levels levels;
     levels_of(p, s, 1, levels);
     for (int64_t i = 0; i < s.queries; ++i)
@@ -198,9 +190,6 @@ REGARD_APART void add_gradients(const Problem& p, const KeyBlock& b, const Spot&
                      b.key_rows + first * b.width, b.width, into(query_sum + (s.query + row) * b.width, b.width), Meanwhile{b.errands});
     }
 }
-
-// Whether score and slope are the product but for the scale, so that they can be had in the product's own pass.
-static bool plain(const Problem& p) { return !p.moved() && !p.dropout; }
 
 // Whether a pair may be hidden.
 static bool hides(const Problem& p) { return p.forms || p.bias; }

@@ -3,6 +3,9 @@
 constexpr int64_t FEW_ROWS = 32;  // a block of 64 costs about as much as so many rows one by one; fewer of small dims
 constexpr int64_t OWN = 25;       // what a row costs beside its pairs, in pairs
 
+// Whether score and slope are the product but for the scale, so that they can be had in the product's own pass.
+static bool plain(const Problem& p) { return !p.moved() && !p.dropout; }
+
 // Bytes of a head that stay in the nearer caches by themselves; the driver makes do with less.
 #ifndef REGARD_NEAR
 #define REGARD_NEAR (int64_t{1} << 18)

@@ -89,16 +89,6 @@ REGARD_INLINE void exponentiate(QueryBlock& b, real factor, int64_t width) {
     exponentiate(b, factor, width, top);
 }
 
-// Scores to weights of their own; total stays the 1 that it began with.
-REGARD_APART void squash(QueryBlock& b, int64_t width) {
-    for (int64_t n = 0; n < width * BLOCK; n += SIDE * LANES) {
-        alignas(REGARD_BYTES) vf x[SIDE];
-        load(b.score + n, x);
-        sigmoid_each(x);
-        store(b.score + n, x);
-    }
-}
-
 // What NaN and ∞ among the values give to the rows that see them; elsewhere they are 0 in `values`.
 REGARD_APART void add_poison(const Problem& p, QueryBlock& b, const Spot& s, const Rows& from, real* values) {
     for (int64_t j = 0; j < s.keys; ++j)
@@ -178,7 +168,7 @@ REGARD_INLINE void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s) {
     if (p.normalize == Normalize::softmax)
         exponentiate(b, factor_of(p), s.keys);
     else
-        squash(b, s.keys);
+        squash(s.keys, b.score);  // total stays the 1 that it began with
     if (p.dropout) drop(p, s.keys, [&](int64_t j) { return key_word(p, s.batch, s.key + j); }, b.row_words, b.score);
 }
 
@@ -239,7 +229,7 @@ class RealRows {
     QueryBlock& block() { return block_; }
     void begin(const Problem& p, const Spot& s) { begin_rows(p, block_, s); }
     void tile(const Problem& p, const Spot& s) {
-        if (block_.partly || p.moved() || p.dropout) {
+        if (block_.partly || !plain(p)) {
             product_tile(p, block_, s);
             weigh_tile(p, block_, s);
         } else {

@@ -189,7 +189,7 @@ class PairRows {
     void begin(const Problem& p, const Spot& s) { begin_pairs(p, b_, s); }
     void tile(const Problem& p, const Spot& s) {
         const PairedTile tile(p, b_, values_, s);
-        if (b_.block.partly || p.dropout || p.moved() || s.keys < KEYS)
+        if (b_.block.partly || !plain(p) || s.keys < KEYS)
             partial_tile(p, b_, tile, s);
         else
             whole_tile(p, b_, tile);

@@ -17,6 +17,16 @@ REGARD_APART void scale_and_cap(const Problem& p, int64_t lines, real* tile, rea
     }
 }
 
+// Scores to weights of their own.
+REGARD_APART void squash(int64_t lines, real* tile) {
+    for (int64_t n = 0; n < lines * BLOCK; n += SIDE * LANES) {
+        alignas(REGARD_BYTES) vf x[SIDE];
+        load(tile + n, x);
+        sigmoid_each(x);
+        store(tile + n, x);
+    }
+}
+
 // Adds a bias tile; a bias of −∞ hides its pair as a pattern does: whether there is one.
 REGARD_APART bool add_bias(const real* bias, int64_t lines, real* tile) {
     vi hidden{};

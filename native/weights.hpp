@@ -33,7 +33,7 @@ REGARD_INLINE void blot(const QueryBlock& b, const Spot& s, const RowLevels& l) 
 
 // Scores to weights, those of hidden pairs exactly 0.
 REGARD_APART void weigh_tile(const Problem& p, QueryBlock& b, const Spot& s, const RowLevels& l) {
-    if (p.normalize == Normalize::sigmoid) return squash(b, s.keys);
+    if (p.normalize == Normalize::sigmoid) return squash(s.keys, b.score);
     const real factor = factor_of(p);
     for (int first = 0; first < BLOCK; first += SIDE * LANES) {
         alignas(REGARD_BYTES) vf middle[SIDE], rest[SIDE], x[SIDE];
