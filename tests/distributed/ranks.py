@@ -53,6 +53,11 @@ def rank_of(rank: int, world: int, seconds: float, port: int, program: str, word
     return getattr(programs, program)(*words)
 
 
+def say(line: dict[str, Any]) -> None:
+    """One line in one write: what ranks say at the same moment never mixes, however Python buffers."""
+    os.write(1, (json.dumps(line) + "\n").encode())
+
+
 def forked(rank: int, *asked: Any) -> int:
     """The process number of a rank, which writes its line and ends without a word to the others."""
     child = os.fork()
@@ -62,7 +67,7 @@ def forked(rank: int, *asked: Any) -> int:
         line = {"rank": rank, **rank_of(rank, *asked)}
     except BaseException:
         line = {"rank": rank, "traceback": traceback.format_exc()}
-    os.write(1, (json.dumps(line) + "\n").encode())
+    say(line)
     os._exit(0)
 
 
@@ -84,7 +89,7 @@ def main() -> None:
         stopped.discard(child)
         rank, code = ranks.pop(child), os.waitstatus_to_exitcode(status)
         if code:
-            print(json.dumps({"rank": rank, "died": code}), flush=True)
+            say({"rank": rank, "died": code})
 
 
 if __name__ == "__main__":
