@@ -132,6 +132,18 @@ REGARD_INLINE void exchange_rows(vf* x) {
     if constexpr (STEP > 1) exchange_rows<STEP / 2>(x);
 }
 
+// Lane n of the result is the sum over all lanes of x[n]: pairs of lanes STEP apart, then nearer ones.
+template <int STEP>
+REGARD_INLINE vf sum_each(vf* x) {
+#pragma GCC unroll 16
+    for (int n = 0; n < STEP; ++n) {
+        exchange<STEP>(x[n], x[n + STEP], std::make_integer_sequence<int, LANES>());
+        x[n] += x[n + STEP];
+    }
+    if constexpr (STEP > 1) return sum_each<STEP / 2>(x);
+    return x[0];
+}
+
 // to[c][r] = from[r][c] for LANES × LANES numbers.
 REGARD_INLINE void transpose_square(const real* from, int64_t from_row, real* to, int64_t to_row) {
     alignas(REGARD_BYTES) vf x[LANES];
@@ -196,9 +208,17 @@ struct Divide {
     REGARD_INLINE real operator()(real x, int64_t lane) const { return inverse[lane] == 0 ? x * 0 : x / by[lane]; }
 };
 
+struct Undivided {
+    template <class Number>
+    REGARD_INLINE Number operator()(Number x, int64_t) const {
+        return x;
+    }
+};
+
 // a[b, h, first + r, c] = block[c][r] / divide[r] for a block [columns][BLOCK], rows in the lanes.
+template <class By>
 REGARD_APART void write_lanes(const Array& a, int64_t b, int64_t h, int64_t first, int64_t rows, int64_t columns,
-                              const real* block, const Divide& divide) {
+                              const real* block, const By& divide) {
     const bool squares = a.column == 1 && a.kind != Kind::float16;
     const int64_t whole_rows = squares ? rows / LANES * LANES : 0, whole_columns = columns / LANES * LANES;
     for (int64_t r = 0; r < whole_rows; r += LANES)
@@ -225,7 +245,11 @@ REGARD_INLINE void to_lanes(const Rows& from, int64_t rows, int64_t columns, rea
 // [rows, columns] → [rows][width], columns in the lanes, those that are missing 0.
 REGARD_APART void to_rows(const Rows& from, int64_t rows, int64_t columns, int64_t width, real* packed) {
     for (int64_t r = 0; r < rows; ++r) {
-        for (int64_t c = 0; c < columns; ++c) packed[r * width + c] = from.data[r * from.row + c * from.column];
+        const real* row = from.data + r * from.row;
+        if (from.column == 1)
+            std::copy_n(row, columns, packed + r * width);
+        else
+            for (int64_t c = 0; c < columns; ++c) packed[r * width + c] = row[c * from.column];
         for (int64_t c = columns; c < width; ++c) packed[r * width + c] = 0;
     }
 }

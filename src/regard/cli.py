@@ -134,7 +134,7 @@ def _add_bench(add: _Add) -> None:
         "this machine: every engine beside what else there is, against the ceiling",
         "Time attention side by side, in one process, round by round: regard's engines,\n"
         "PyTorch's and other libraries', each checked before it is timed. Rounds that\n"
-        "other processes disturb are rejected.",
+        "other processes or a slow processor disturb are rejected.",
     )
     command.options(bench)
     bench.set_defaults(run=_shown(command.run))

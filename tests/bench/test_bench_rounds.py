@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 
 import pytest
+import torch
 
+from regard.bench.ceiling import names
 from regard.bench.measure import Effort, Rounds, Spread, rounds
+from regard.bench.pace import MEMORY, Pace
 from regard.bench.quiet import BusyError, Reading, disturbance, disturbed, reading
 
 START = Reading(wall=100.0, own=50.0, busy=80.0, stolen=7.0)
@@ -71,6 +75,59 @@ def test_disturbed_rounds_can_be_kept_and_are_counted() -> None:
 def test_a_machine_that_is_never_quiet() -> None:
     with pytest.raises(BusyError, match=r"no quiet round for 0 s, 3 in a row were disturbed.*--busy"):
         rounds({"a": int}, replace(FEW, patience=0.0), told(0.0, 0.5))
+
+
+def run_at(*rates: float) -> Pace:
+    """A pace that reads these, two for each round; the last goes on for ever. A second passes at every reading."""
+    left, seconds = iter(rates), count()
+    return Pace(lambda: next(left, rates[-1]), lambda: float(next(seconds)))
+
+
+@pytest.mark.parametrize(
+    ("rates", "disturbed"),
+    [
+        ((100.0,), 0),
+        ((100.0, 100.0, 50.0, 100.0, 100.0, 50.0, 96.0), 2),  # slow at its beginning or at its end
+        ((50.0, 50.0, 50.0, 50.0, 100.0), 2),  # what was as fast as ever is slow beside what comes later
+        ((0.0,), 0),  # nothing measures it
+    ],
+)
+def test_rounds_of_a_slow_processor_are_rejected_and_repeated(rates: tuple[float, ...], disturbed: int) -> None:
+    timed = rounds({"a": int, "b": int}, replace(FEW, pace=run_at(*rates)), told(0.0))
+    assert (timed.count, timed.disturbed) == (3, disturbed)
+    kept = rounds({"a": int}, Effort(3, 3, 0.0, 0.0, keep=True, pace=run_at(*rates)), told(0.0))
+    assert kept.count == 3 and bool(kept.disturbed) == bool(disturbed)
+
+
+def test_a_processor_that_stays_slow_is_measured_as_it_is() -> None:
+    pace = run_at(100.0, 100.0, 50.0)
+    timed = rounds({"a": int}, replace(FEW, pace=pace), told(0.0))
+    assert timed.count == pytest.approx(MEMORY / 2, abs=2)  # two readings, thus two seconds, a round
+    assert timed.disturbed == 0  # what seemed slow is how it is
+    assert not pace.slow(50.0) and pace.slow(47.0)
+
+
+def test_each_number_of_threads_has_its_pace() -> None:
+    pace, before = run_at(100.0, 200.0), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        pace.read()
+        assert pace.slow(90.0) and not pace.slow(100.0)
+        torch.set_num_threads(2)
+        assert not pace.slow(90.0)
+        pace.read()
+        assert pace.slow(100.0)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_the_pace_of_this_processor() -> None:
+    pace = Pace()
+    if not names():
+        assert pace.read() == 0.0  # nothing measures it where the kernels were not built
+        return
+    rate = pace.read()
+    assert rate > 1e8 and not pace.slow(rate) and pace.slow(0.9 * rate)
 
 
 def test_the_order_turns() -> None:

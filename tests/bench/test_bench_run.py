@@ -72,7 +72,7 @@ def test_times(seconds: float, said: str) -> None:
 
 
 def test_what_is_said_of_disturbed_rounds() -> None:
-    assert text.verdict(RESULT) == "7 rounds; 3 more were disturbed by other processes and rejected"
+    assert text.verdict(RESULT) == "7 rounds; 3 more were disturbed and rejected"
     assert "DISTURBED" in text.verdict(replace(RESULT, kept=True))
     assert text.verdict(replace(RESULT, disturbed=0)) == "7 rounds, none disturbed"
 

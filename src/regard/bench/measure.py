@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import median, quantiles
 from typing import Any
 
+from regard.bench.pace import Pace
 from regard.bench.quiet import BusyError, Reading, disturbed, reading
 
 __all__ = ["Effort", "Rounds", "Spread", "rounds"]
@@ -27,6 +28,7 @@ class Effort:
         block: seconds for which a competitor is called again and again in a round.
         patience: seconds without a quiet round, and at least three rounds, before giving up.
         keep: whether disturbed rounds are kept all the same.
+        pace: tells whether the processor is as fast as it was; where it is not, a round is disturbed. None: not asked.
     """
 
     least: int = 7
@@ -35,6 +37,7 @@ class Effort:
     block: float = 0.04
     patience: float = 60.0
     keep: bool = False
+    pace: Pace | None = None
 
 
 @dataclass(frozen=True)
@@ -86,24 +89,44 @@ def rounds(calls: Mapping[str, Callable[[], Any]], effort: Effort, read: Callabl
     Errors: BusyError where the machine is never quiet.
     """
     counts = {name: _count(call, effort.block) for name, call in calls.items()}
-    names, kept, thrown = list(calls), {name: list[float]() for name in calls}, 0
+    every, fine = list[_Round](), list[_Round]()
     began = quiet = time.perf_counter()
     in_a_row = 0
-    while (done := len(kept[names[0]])) < effort.most:
-        if done >= effort.least and time.perf_counter() - began > effort.seconds:
+    while len(kept := every if effort.keep else fine) < effort.most:
+        if len(kept) >= effort.least and time.perf_counter() - began > effort.seconds:
             break
-        turn = (done + thrown) % len(names)
-        before = read()
-        times = {name: _seconds(calls[name], counts[name]) for name in names[turn:] + names[:turn]}
-        if disturbed(before, read()):
-            thrown, in_a_row = thrown + 1, in_a_row + 1
-            if not effort.keep:
-                _give_up(in_a_row, time.perf_counter() - quiet, effort)
-                continue
-        quiet, in_a_row = time.perf_counter(), 0
-        for name, seconds in times.items():
-            kept[name].append(seconds)
-    return Rounds(kept, thrown)
+        every.append(_round(calls, counts, len(every), effort.pace, read))
+        fine = [each for each in every if not each.disturbed(effort.pace)]
+        if every[-1].busy and not effort.keep:
+            in_a_row += 1
+            _give_up(in_a_row, time.perf_counter() - quiet, effort)
+        else:
+            quiet, in_a_row = time.perf_counter(), 0
+    return Rounds({name: [each.times[name] for each in kept] for name in calls}, len(every) - len(fine))
+
+
+@dataclass(frozen=True)
+class _Round:
+    times: Mapping[str, float]
+    busy: bool  # whether other processes took time
+    pace: float  # of its beginning or its end, the slower
+
+    def disturbed(self, pace: Pace | None) -> bool:
+        return self.busy or (pace is not None and pace.slow(self.pace))
+
+
+def _round(
+    calls: Mapping[str, Callable[[], Any]],
+    counts: Mapping[str, int],
+    number: int,
+    pace: Pace | None,
+    read: Callable[[], Reading],
+) -> _Round:
+    names, ask = list(calls), pace.read if pace else float
+    turn = number % len(names)
+    before, first = read(), ask()
+    times = {name: _seconds(calls[name], counts[name]) for name in names[turn:] + names[:turn]}
+    return _Round(times, disturbed(before, read()), min(first, ask()))
 
 
 def _give_up(in_a_row: int, seconds: float, effort: Effort) -> None:

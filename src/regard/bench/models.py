@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -48,7 +48,7 @@ def served(effort: Effort, note: Callable[[str], None], shrink: int = 1) -> Iter
         note: told what takes long.
         shrink: divides the lengths.
     """
-    few = Effort(3, 7, effort.seconds, effort.block, effort.patience, effort.keep)
+    few = replace(effort, least=3, most=7)
     for name, jobs in (("minilm", _encode(shrink)), ("smollm2", _decode(shrink))):
         note(f"loading {name}")
         try:

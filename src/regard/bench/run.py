@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from regard.bench.looks import Looked, looks
 from regard.bench.machine import machine
 from regard.bench.measure import Effort
 from regard.bench.models import Served, served
+from regard.bench.pace import Pace
 from regard.bench.result import Result, measured
 from regard.bench.scaling import Point, points
 from regard.calibration import Calibration
@@ -53,9 +54,8 @@ class Wish:
 
     @property
     def effort(self) -> Effort:
-        """How long."""
-        base = QUICK if self.quick else Effort()
-        return Effort(base.least, base.most, base.seconds, base.block, base.patience, self.busy)
+        """How long; a new memory of the processor's pace."""
+        return replace(QUICK if self.quick else Effort(), keep=self.busy, pace=Pace())
 
     def wants(self, part: str) -> bool:
         """Whether a part is to run."""
@@ -75,7 +75,7 @@ def bench(
 
     Errors: InputError for an unknown name; BusyError where the machine is never quiet.
     """
-    chosen, before = _chosen(wish), torch.get_num_threads()
+    chosen, before, effort = _chosen(wish), torch.get_num_threads(), wish.effort
     here, results, found, models = machine(), list[Result](), list[Point](), list[Served]()
     looked = list[Looked]()
     show(text.heading(here))
@@ -84,18 +84,18 @@ def bench(
             torch.set_num_threads(threads)
             for case in chosen:
                 for which in case.passes:
-                    results.append(measured(case, which, wish.effort, note))
+                    results.append(measured(case, which, effort, note))
                     show("\n" + "\n".join(text.lines(results[-1])))
             if wish.wants("statistics"):
-                looked += looks(wish.effort, note, SHRINK if wish.quick else 1)
+                looked += looks(effort, note, SHRINK if wish.quick else 1)
         torch.set_num_threads(before)
         if looked:
             show("\n" + "\n".join(text.looks(looked)))
         if wish.wants("scaling"):
-            found = list(points(wish.effort, note, 12 if wish.quick else 17))
+            found = list(points(effort, note, 12 if wish.quick else 17))
             show("\n" + "\n".join(text.scaling(found)))
         if wish.wants("models"):
-            models = list(served(wish.effort, note, SHRINK if wish.quick else 1))
+            models = list(served(effort, note, SHRINK if wish.quick else 1))
             show("\n" + "\n".join(text.models(models)))
     finally:
         torch.set_num_threads(before)

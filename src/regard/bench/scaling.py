@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ def points(effort: Effort, note: Callable[[str], None], longest: int = 17) -> It
         note: told what takes long.
         longest: the power of two up to which lengths go; dense ones end two before that.
     """
-    native, few = Competitor("regard native", ours.native), Effort(3, effort.most, effort.seconds / 4, keep=effort.keep)
+    native, few = Competitor("regard native", ours.native), replace(effort, least=3, seconds=effort.seconds / 4)
     for power in range(10, longest + 1):
         length = 1 << power
         line = Shape.square(1, 1, length, 64)

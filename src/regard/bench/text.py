@@ -44,8 +44,8 @@ def verdict(result: Result) -> str:
     if not result.disturbed:
         return f"{result.rounds} rounds, none disturbed"
     if result.kept:
-        return f"{result.rounds} rounds, {result.disturbed} DISTURBED by other processes and kept: not to be quoted"
-    return f"{result.rounds} rounds; {result.disturbed} more were disturbed by other processes and rejected"
+        return f"{result.rounds} rounds, {result.disturbed} DISTURBED and kept: not to be quoted"
+    return f"{result.rounds} rounds; {result.disturbed} more were disturbed and rejected"
 
 
 def spoken(seconds: float) -> str:
