@@ -17,13 +17,13 @@ from regard.bench.text import spoken, verdict
 __all__ = ["Report", "as_json", "page"]
 
 METHOD = """\
-All competitors of a case run side by side in one process, in turn, round by round, on the same random numbers; each is
-checked against the reference in float64 before it is timed. Times are medians over rounds; ratios are medians of the
-ratios within a round, larger is faster than BASE. Rounds in which other processes took more than 5 % of a core, or at
-whose beginning or end the processor did its products more than 5 % slower than at best within three minutes, are
-rejected and repeated. Work is counted over visible pairs: 2 · pairs · (dim + value_dim) FLOP forward, 2.5 times that
-backward; where reading bounds a case, its bytes in and out, and the ceiling reads as many. Ceilings are measured in the
-same rounds."""
+All competitors of a case run side by side in one process, round by round in a new order, on the same random numbers;
+each is checked against the reference in float64 before it is timed. Times are medians over rounds; ratios are medians
+of the ratios within a round, larger is faster than BASE. Rounds in which other processes took more than 5 % of a
+core, or at whose beginning or end the processor did its products more than 8 % slower than at best within three
+minutes, are rejected and repeated. Work is counted over visible pairs: 2 · pairs · (dim + value_dim) FLOP forward,
+2.5 times that backward; where reading bounds a case, its bytes in and out, and the ceiling reads as many. Ceilings
+are measured in the same rounds."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
-"""Timing side by side: in every round each competitor once, in turn; disturbed rounds are thrown away."""
+"""Timing side by side: in every round each competitor once; disturbed rounds are thrown away."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from random import Random
 from statistics import median, quantiles
 from typing import Any
 
@@ -79,7 +80,8 @@ class Rounds:
 
 
 def rounds(calls: Mapping[str, Callable[[], Any]], effort: Effort, read: Callable[[], Reading] = reading) -> Rounds:
-    """Time every call in every round, in an order that turns by one from round to round.
+    """Time every call in every round, in an order drawn for the round: what one leaves in the caches is no
+    other's alone.
 
     Args:
         calls: what to time, by name.
@@ -122,10 +124,9 @@ def _round(
     pace: Pace | None,
     read: Callable[[], Reading],
 ) -> _Round:
-    names, ask = list(calls), pace.read if pace else float
-    turn = number % len(names)
+    order, ask = Random(number).sample(list(calls), len(calls)), pace.read if pace else float
     before, first = read(), ask()
-    times = {name: _seconds(calls[name], counts[name]) for name in names[turn:] + names[:turn]}
+    times = {name: _seconds(calls[name], counts[name]) for name in order}
     return _Round(times, disturbed(before, read()), min(first, ask()))
 
 

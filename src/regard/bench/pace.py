@@ -13,7 +13,7 @@ from regard.bench.ceiling import names
 
 __all__ = ["MEMORY", "Pace"]
 
-SLOW = 0.95
+SLOW = 0.92
 """Of the fastest: what is below is slow."""
 MEMORY = 180.0
 """Seconds after which the fastest is forgotten: a processor that stays slow, for it is hot, is measured as it is."""
@@ -55,7 +55,7 @@ class _Products:
         self._workers: dict[int, tuple[Any, int]] = {}
 
     def rate(self) -> float:
-        """The best of three, so that one hiccup is not a slow processor."""
+        """The best of five, so that one hiccup is not a slow processor."""
         if self._name is None:
             return 0.0
         threads = torch.get_num_threads()
@@ -63,7 +63,7 @@ class _Products:
             worker = importlib.import_module("regard._native").Ceiling(self._name, threads, WORK)
             self._workers[threads] = worker, 1 + WORK * threads // worker.run(1)
         worker, times = self._workers[threads]
-        return max(_rate(worker, times) for _ in range(3))
+        return max(_rate(worker, times) for _ in range(5))
 
 
 def _rate(worker: Any, times: int) -> float:
