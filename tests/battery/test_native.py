@@ -96,6 +96,20 @@ def test_lengths(keys):
     agree(inputs_of(keys, keys, 5, 7, 2, 1, 1), rg.causal())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("learning", [False, True])
+def test_the_result_lies_as_the_query_does(dtype, learning):
+    """A model keeps [batch, tokens, heads, dim]: what comes back in that order needs no copy, at any call."""
+    query, key, value = (torch.randn(2, n, 3, 17).to(dtype).transpose(1, 2) for n in (7, 11, 11))
+    query.requires_grad_(learning)
+    for _ in range(3):
+        out = rg.attend(query, key, value, engine="native")
+        assert out.transpose(1, 2).is_contiguous()
+        assert torch.equal(out, rg.attend(query.contiguous(), key, value, engine="native"))
+        assert rg.attend(query, key, value[..., :13], engine="native").is_contiguous()
+        assert rg.attend(query.mT.contiguous().mT, key, value, engine="native").is_contiguous()
+
+
 def test_strides_are_taken_as_they_are():
     query, key, value = (t.float() for t in inputs_of(67, 71, 17, 23))
     expected = rg.attend(query, key, value, rg.causal(), engine="native")

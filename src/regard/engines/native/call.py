@@ -38,15 +38,18 @@ class Call:
         self._out = problem.shaped(number.expand(*rows, problem.value.shape[-1]))
         self._sums = number.to(problem.accumulate).expand(2, *rows)
 
+    def _room(self, query: Tensor) -> Tensor:
+        return torch.empty_like(query if query.shape == self._out.shape and query.stride(-1) == 1 else self._out)
+
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
-        """The output; None where strides need another way."""
-        out = torch.empty_like(self._out)
+        """The output, in the query's layout where it is as large; None where strides need another way."""
+        out = self._room(query)
         threads = 1 if self._threads is None else self._threads()
         return out if self._kernel.forward(query, key, value, out, None, threads) else None
 
     def followed(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
         """The output and what `backward` needs beside it; None as in `forward`, or where a gradient must be summed."""
-        out = torch.empty_like(self._out)
+        out = self._room(query)
         sums = torch.empty_like(self._sums)
         threads = 1 if self._threads is None else self._threads()
         return (out, sums) if self._kernel.forward(query, key, value, out, sums, threads) else None
