@@ -336,6 +336,7 @@ TERMS: dict[str, tuple[Callable[[], Any], list[str]]] = {
     ),
     "distance nan": (lambda: rg.t5(torch.ones(8), max_distance=float("nan")), ["max_distance", "nan"]),  # type: ignore[arg-type]
     "top half": (lambda: rg.top_k(2.5), ["top_k", "2.5"]),  # type: ignore[arg-type]
+    "top half of a tensor": (lambda: rg.top_k(torch.tensor(2.5)), ["top_k", "2.5"]),  # type: ignore[arg-type]
     "top nan": (lambda: rg.top_k(float("nan")), ["top_k", "nan"]),  # type: ignore[arg-type]
     "slopes list": (lambda: rg.alibi([0.5, 0.25]), ["alibi", "tensor"]),  # type: ignore[arg-type]
     "heads broken": (lambda: rg.alibi(2.5), ["alibi", "2.5"]),  # type: ignore[arg-type]
@@ -382,6 +383,8 @@ OPTIONS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "dropout nan": ({"dropout": float("nan")}, ["probability in [0, 1)", "got nan"]),
     "engine": ({"engine": "fast"}, ["sdpa, flex, tiled, reference", "got 'fast'"]),
     "broken seed": ({"dropout": 0.5, "seed": 1.5}, ["seed", "1.5"]),
+    "broken seed in a tensor": ({"dropout": 0.5, "seed": torch.tensor(1.5)}, ["seed", "1.5"]),
+    "seeds": ({"dropout": 0.5, "seed": torch.tensor([1, 2])}, ["seed", "[1, 2]"]),
     "seed in letters": ({"dropout": 0.5, "seed": "a"}, ["seed", "'a'"]),
 }
 

@@ -75,6 +75,8 @@ def attended(
 def _held(name: str, number: int | Tensor) -> Tensor:
     """A number as a tensor, which a graph takes as it comes."""
     if isinstance(number, Tensor):
+        if number.is_floating_point() or number.is_complex() or number.dtype == torch.bool:
+            raise InputError(f"{name} must hold integers, got {number.dtype}")
         return number
     whole = isinstance(number, (int, torch.SymInt)) or hasattr(number, "__index__")
     if isinstance(number, bool) or not whole:

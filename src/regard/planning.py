@@ -123,8 +123,9 @@ def plan(
 
     Errors: those of `attend`; InputError for a calibration that can't be read or is of another machine.
     """
+    seed = 0 if seed is None else seed
     problem = pose(
-        query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed or 0
+        query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed
     )  # fmt: skip
     name = chosen(problem, engine)
     square = problem.batch * problem.heads * problem.queries * problem.keys

@@ -223,9 +223,12 @@ def _settled(said: Rule, extent: Extent) -> tuple[Rule, Rule]:
 def _seed(seed: int | None, dropout: float, said: Rule) -> int:
     """The seed as given, or one draw of torch's generator where something random is asked for."""
     if seed is not None:
-        if isinstance(seed, bool) or not hasattr(seed, "__index__"):
-            raise InputError(f"seed must be an int, got {seed!r}")
-        return operator.index(seed)
+        try:
+            if not isinstance(seed, bool):
+                return operator.index(seed)
+        except TypeError:  # a tensor has the method, whatever it holds
+            pass
+        raise InputError(f"seed must be an int, got {seed!r}")
     if dropout or said.normalize.random:
         return int(torch.randint(2**62, ()).item())
     return 0

@@ -130,9 +130,13 @@ def top_k(k: int) -> TopK:
 
     Source: Gupta et al. 2021, "Memory-efficient Transformers via Top-k Attention".
     """
-    if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
-        raise InputError(f"top_k(k) needs a whole number k ≥ 1, got {k}")
-    return TopK(operator.index(k))
+    try:
+        number = 0 if isinstance(k, bool) else operator.index(k)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise InputError(f"top_k(k) needs a whole number k ≥ 1, got {k!r}")
+    return TopK(number)
 
 
 def hard(temperature: float = 1.0) -> Hard:
