@@ -107,6 +107,18 @@ REGARD_INLINE void ask_all(const void* line, int64_t bytes) {
 constexpr int REGISTERS = REGARD_BYTES == 64 ? 16 : 8;  // for sums; as many are left for what is multiplied
 constexpr int TEAM = LANES < 4 ? LANES : 4;             // rows that share what is loaded
 
+// Lane n of the result is the sum over all lanes of x[n]: pairs of lanes STEP apart, then nearer ones.
+template <int STEP>
+REGARD_INLINE vf sum_each(vf* x) {
+#pragma GCC unroll 16
+    for (int n = 0; n < STEP; ++n) {
+        exchange<STEP>(x[n], x[n + STEP], std::make_integer_sequence<int, LANES>());
+        x[n] += x[n + STEP];
+    }
+    if constexpr (STEP > 1) return sum_each<STEP / 2>(x);
+    return x[0];
+}
+
 // All lanes joined, the result in every lane.
 template <int STEP, class Join, int... LANE>
 REGARD_INLINE vf joined(vf x, const Join& join, std::integer_sequence<int, LANE...>) {

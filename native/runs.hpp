@@ -11,43 +11,40 @@ REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, 
     return p.lse_grad ? sum - *p.lse_grad.at<const real>(batch, head, row) : sum;
 }
 
-// do_i · out_i of a block of rows: a lane sums every LANES-th product, so that errors don't pile up, however columns lie.
-REGARD_APART void dots_of(const Rows& grad, const Rows& out, int64_t rows, int64_t columns, real* dots) {
-    const int64_t whole = grad.column == 1 && out.column == 1 ? columns / LANES * LANES : 0;
-    for (int64_t first = 0; first < rows; first += LANES) {
-        alignas(REGARD_BYTES) vf sums[LANES] = {};
-        for (int64_t r = first; r < std::min(rows, first + LANES); ++r) {
-            const real *left = grad.data + r * grad.row, *right = out.data + r * out.row;
-            vf sum{};
-            for (int64_t c = 0; c < whole; c += LANES) sum += load(left + c) * load(right + c);
-            for (int64_t c = whole; c < columns; ++c) sum[c % LANES] += left[c * grad.column] * right[c * out.column];
-            sums[r - first] = sum;
+// do_i · out_i of a block of rows, in the lanes: summed in the order of do_i · v_j, so that a row with one key has a slope of
+// exactly 0.
+REGARD_APART void dots_of(const Problem& p, const real* grad, const real* out, real* dots) {
+    for (int n = 0; n < BLOCK; n += LANES) {
+        vf sum{};
+        for (int64_t run = 0; run < p.value_dim; run += DEPTH) {
+            vf part{};
+            for (int64_t c = run; c < p.value_dim && c < run + DEPTH; ++c)
+                part += load(grad + c * BLOCK + n) * load(out + c * BLOCK + n);
+            sum = run ? sum + part : part;
         }
-        store(dots + first, sum_each<LANES / 2>(sums));
+        store(dots + n, sum);
     }
 }
 
-// Room for the blocks of rows that are widened for their delta.
+// Room for the blocks of rows that are brought into the lanes for their delta.
 struct RowRoom {
-    real *out, *rows;
+    real *grad, *out, *rows;
 
     RowRoom(const Problem& p, Scratch& memory)
-        : out(memory.take(room_for(p.out, QUERIES, p.value_dim))), rows(memory.take(most_rows(p))) {}
-    static int64_t numbers(const Problem& p) { return room_for(p.out, QUERIES, p.value_dim) + most_rows(p) + 2 * LANES; }
-
-   private:
-    static int64_t most_rows(const Problem& p) {
-        return std::max(room_for(p.out_grad, QUERIES, p.value_dim), room_for(p.query, QUERIES, p.dim));
-    }
+        : grad(memory.take(p.value_dim * BLOCK)), out(memory.take(p.value_dim * BLOCK)),
+          rows(memory.take(std::max(p.dim, p.value_dim) * BLOCK)) {}
+    static int64_t numbers(const Problem& p) { return (2 * p.value_dim + std::max(p.dim, p.value_dim)) * BLOCK; }
 };
 
 // delta of a block of rows, into its place: whether all their numbers are tame.
 static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, const Spot& s) {
     real dots[BLOCK], *delta = shares.delta_of(s.batch * p.heads + s.head) + s.query;
-    const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.out);
+    const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
+    to_lanes(out, s.queries, p.value_dim, room.out);
     const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
-    dots_of(grad, out, s.queries, p.value_dim, dots);
+    to_lanes(grad, s.queries, p.value_dim, room.grad);
     bool fine = !hides(p) || tame(grad, s.queries, p.value_dim);
+    dots_of(p, room.grad, room.out, dots);
     for (int64_t i = 0; i < s.queries; ++i) {
         delta[i] = settled_delta(p, s.batch, s.head, s.query + i, dots[i]);
         fine = fine && delta[i] - delta[i] == 0;

@@ -132,18 +132,6 @@ REGARD_INLINE void exchange_rows(vf* x) {
     if constexpr (STEP > 1) exchange_rows<STEP / 2>(x);
 }
 
-// Lane n of the result is the sum over all lanes of x[n]: pairs of lanes STEP apart, then nearer ones.
-template <int STEP>
-REGARD_INLINE vf sum_each(vf* x) {
-#pragma GCC unroll 16
-    for (int n = 0; n < STEP; ++n) {
-        exchange<STEP>(x[n], x[n + STEP], std::make_integer_sequence<int, LANES>());
-        x[n] += x[n + STEP];
-    }
-    if constexpr (STEP > 1) return sum_each<STEP / 2>(x);
-    return x[0];
-}
-
 // to[c][r] = from[r][c] for LANES × LANES numbers.
 REGARD_INLINE void transpose_square(const real* from, int64_t from_row, real* to, int64_t to_row) {
     alignas(REGARD_BYTES) vf x[LANES];
