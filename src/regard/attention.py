@@ -48,7 +48,8 @@ def attend(
         seed: of dropout and of `hard`; drawn once from torch's generator where None.
         engine: "reference", "tiled", "sdpa", "flex", or None for the best one; `plan` says why.
 
-    Returns: `[..., heads, queries, value_dim]` in the dtype of the inputs. A row that may attend to nothing is 0.
+    Returns: `[..., heads, queries, value_dim]` in the dtype of the inputs. A row that may attend to nothing is 0. How
+        it lies in memory hangs on the engine: contiguous, or as the query does.
 
     Errors: InputError for inputs that don't fit; EngineError where the named engine can't honour the rule.
 

@@ -123,10 +123,8 @@ def plan(
 
     Errors: those of `attend`; InputError for a calibration that can't be read or is of another machine.
     """
-    seed = 0 if seed is None else seed
-    problem = pose(
-        query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=seed
-    )  # fmt: skip
+    held = 0 if seed is None else seed
+    problem = pose(query, key, value, rule, query_start=query_start, key_start=key_start, dropout=dropout, seed=held)
     name = chosen(problem, engine)
     square = problem.batch * problem.heads * problem.queries * problem.keys
     lists = None if problem.traced_pattern else problem.ranges

@@ -110,6 +110,18 @@ def test_the_result_lies_as_the_query_does(dtype, learning):
         assert rg.attend(query.mT.contiguous().mT, key, value, engine="native").is_contiguous()
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("rule", [rg.causal(), rg.window(3), rg.documents([1, 256])], ids=repr)
+def test_a_row_with_one_key_has_no_slope(rule, dtype):
+    """Its weight is 1 whatever its score: do · v and do · out are one sum, taken in one order."""
+    query, key, value = (numbers(2, 3, 257, width, seed=width).to(dtype).requires_grad_() for width in (67, 67, 193))
+    out = rg.attend(query, key, value, rule, engine="native")
+    to_query, to_key = torch.autograd.grad(out, (query, key), numbers(*out.shape, seed=1).to(dtype))
+    assert torch.all(to_query[..., 0, :] == 0) and not torch.any(to_query[..., 1:, :].abs().amax(-1) == 0)
+    if "documents" in repr(rule):
+        assert torch.all(to_key[..., 0, :] == 0)  # nobody else sees it
+
+
 def test_strides_are_taken_as_they_are():
     query, key, value = (t.float() for t in inputs_of(67, 71, 17, 23))
     expected = rg.attend(query, key, value, rg.causal(), engine="native")

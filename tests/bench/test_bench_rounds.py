@@ -100,11 +100,18 @@ def test_rounds_of_a_slow_processor_are_rejected_and_repeated(rates: tuple[float
 
 
 def test_a_processor_that_stays_slow_is_measured_as_it_is() -> None:
-    pace = run_at(100.0, 100.0, 50.0)
-    timed = rounds({"a": int}, replace(FEW, pace=pace), told(0.0))
-    assert timed.count == pytest.approx(MEMORY / 2, abs=2)  # two readings, thus two seconds, a round
-    assert timed.disturbed == 0  # what seemed slow is how it is
-    assert not pace.slow(50.0) and pace.slow(45.0)
+    pace, turns = run_at(100.0, 100.0, 50.0), count()
+    timed = rounds({"a": lambda: next(turns)}, replace(FEW, pace=pace), told(0.0))
+    assert next(turns) == pytest.approx(MEMORY / 2, abs=6)  # two readings, thus two seconds, a round; some warm up
+    assert (timed.count, timed.disturbed) == (FEW.most, 0)  # what seemed slow is how it is
+    assert 45.0 < pace.limit() < 50.0
+
+
+def test_a_processor_that_is_now_fast_and_now_slow() -> None:
+    left = iter((100.0, 50.0) * 50)
+    pace = Pace(lambda: next(left), lambda: 0.0, memory=1e-9)
+    with pytest.raises(BusyError, match=r"3 in a row were disturbed by a processor.*let it cool.*--busy"):
+        rounds({"a": int}, replace(FEW, pace=pace, patience=0.0), told(0.0))
 
 
 def test_each_number_of_threads_has_its_pace() -> None:
@@ -112,11 +119,11 @@ def test_each_number_of_threads_has_its_pace() -> None:
     try:
         torch.set_num_threads(1)
         pace.read()
-        assert pace.slow(90.0) and not pace.slow(100.0)
+        assert 90.0 < pace.limit() < 100.0
         torch.set_num_threads(2)
-        assert not pace.slow(90.0)
+        assert pace.limit() == 0.0
         pace.read()
-        assert pace.slow(100.0)
+        assert 180.0 < pace.limit() < 200.0
     finally:
         torch.set_num_threads(before)
 
@@ -127,7 +134,7 @@ def test_the_pace_of_this_processor() -> None:
         assert pace.read() == 0.0  # nothing measures it where the kernels were not built
         return
     rate = pace.read()
-    assert rate > 1e8 and not pace.slow(rate) and pace.slow(0.9 * rate)
+    assert rate > 1e8 and 0.9 * rate < pace.limit() < rate
 
 
 def test_everyone_has_every_neighbour() -> None:

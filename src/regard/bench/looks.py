@@ -33,7 +33,7 @@ class Looked:
         seconds: a call, or None where it was not timed.
         over_forward: its time as a multiple of the forward pass's, or None likewise.
         why: why it was not timed, else empty.
-        disturbed: how many rounds other processes disturbed.
+        disturbed: how many rounds were disturbed.
     """
 
     what: str

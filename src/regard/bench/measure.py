@@ -9,7 +9,7 @@ from random import Random
 from statistics import median, quantiles
 from typing import Any
 
-from regard.bench.pace import Pace
+from regard.bench.pace import PAUSE, Pace
 from regard.bench.quiet import BusyError, Reading, disturbed, reading
 
 __all__ = ["Effort", "Rounds", "Spread", "rounds"]
@@ -88,23 +88,25 @@ def rounds(calls: Mapping[str, Callable[[], Any]], effort: Effort, read: Callabl
         effort: how long.
         read: tells processor time; a test may give its own.
 
-    Errors: BusyError where the machine is never quiet.
+    Errors: BusyError where the machine is never quiet, or never long as fast as it was.
     """
     counts = {name: _count(call, effort.block) for name, call in calls.items()}
     every, fine = list[_Round](), list[_Round]()
     began = quiet = time.perf_counter()
-    in_a_row = 0
+    unfit = 0
     while len(kept := every if effort.keep else fine) < effort.most:
         if len(kept) >= effort.least and time.perf_counter() - began > effort.seconds:
             break
         every.append(_round(calls, counts, len(every), effort.pace, read))
-        fine = [each for each in every if not each.disturbed(effort.pace)]
-        if every[-1].busy and not effort.keep:
-            in_a_row += 1
-            _give_up(in_a_row, time.perf_counter() - quiet, effort)
-        else:
-            quiet, in_a_row = time.perf_counter(), 0
-    return Rounds({name: [each.times[name] for each in kept] for name in calls}, len(every) - len(fine))
+        limit = 0.0 if effort.pace is None else effort.pace.limit()
+        fine = [each for each in every if not each.disturbed(limit)]
+        if effort.keep or not every[-1].disturbed(limit):
+            quiet, unfit = time.perf_counter(), 0
+            continue
+        unfit += 1
+        _give_up(every[-1], unfit, time.perf_counter() - quiet, effort)
+    last = kept[-effort.most :]
+    return Rounds({name: [each.times[name] for each in last] for name in calls}, len(every) - len(fine))
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ class _Round:
     busy: bool  # whether other processes took time
     pace: float  # of its beginning or its end, the slower
 
-    def disturbed(self, pace: Pace | None) -> bool:
-        return self.busy or (pace is not None and pace.slow(self.pace))
+    def disturbed(self, limit: float) -> bool:
+        return self.busy or self.pace < limit
 
 
 def _round(
@@ -130,13 +132,20 @@ def _round(
     return _Round(times, disturbed(before, read()), min(first, ask()))
 
 
-def _give_up(in_a_row: int, seconds: float, effort: Effort) -> None:
-    if in_a_row >= WORST and seconds > effort.patience:
-        raise BusyError(
-            f"no quiet round for {seconds:.0f} s, {in_a_row} in a row were disturbed by other processes: end what else "
-            "runs on the machine (`top` shows it), or measure all the same with --busy, whose numbers are marked as "
-            "unfit to be quoted"
-        )
+def _give_up(last: _Round, in_a_row: int, seconds: float, effort: Effort) -> None:
+    """A slow processor has its time to be forgotten as the faster one that it was."""
+    to_forget = 0.0 if last.busy or effort.pace is None else effort.pace.memory
+    if in_a_row < WORST or seconds <= effort.patience + to_forget:
+        return
+    began = f"no quiet round for {seconds:.0f} s, {in_a_row} in a row were disturbed"
+    why = (
+        "by other processes: end what else runs on the machine (`top` shows it)"
+        if last.busy
+        else "by a processor that is now fast, now slow: let it cool, or ask whoever shares the machine to wait"
+    )
+    raise BusyError(
+        f"{began} {why}, or measure all the same with --busy, whose numbers are marked as unfit to be quoted"
+    )
 
 
 def _count(call: Callable[[], Any], block: float) -> int:
@@ -154,7 +163,7 @@ def _count(call: Callable[[], Any], block: float) -> int:
 
 def _seconds(call: Callable[[], Any], count: int) -> float:
     """Seconds a call. Threads of whoever came before go to sleep first, and ours wake up where a call is short."""
-    time.sleep(0.005)
+    time.sleep(PAUSE)
     if count > 1:
         call()
     began = time.perf_counter()

@@ -29,7 +29,7 @@ class Served:
         sdpa: seconds with PyTorch's SDPA.
         ratio: how many times as fast regard is, the median over rounds.
         why: why it was not timed, else empty.
-        disturbed: how many rounds other processes disturbed.
+        disturbed: how many rounds were disturbed.
     """
 
     job: str
@@ -109,7 +109,7 @@ def _tokens(model: Any, batch: int, length: int) -> Tensor:
 
 
 def _compared(job: str, model: Any, begin: Begin, effort: Effort) -> Served:
-    """Both in turn in the same model; each sets its name before every call, which costs nothing beside it."""
+    """Both in the same model; each sets its name before every call, which costs nothing beside it."""
     with torch.inference_mode():
         calls = {name: _with(model, name, begin) for name in IMPLEMENTATIONS}
         ours, theirs = (calls[name]() for name in IMPLEMENTATIONS)

@@ -35,7 +35,7 @@ def save(report: Report, path: Path) -> None:
         _lengths(made.add_subplot(count, 1, count), report)
     if not count:
         made.text(0.5, 0.5, f"nothing here has a ratio to {BASE.name}", ha="center", color=_OTHER)
-    note = "" if report.quotable else "Disturbed by other processes: not to be quoted. "
+    note = "" if report.quotable else "Disturbed: not to be quoted. "
     made.supxlabel(f"{note}{report.machine.processor}, {report.date}", fontsize=7.5, color="#555555")
     try:
         made.savefig(path, dpi=200)

@@ -54,7 +54,7 @@ class Result:
         ceiling: what bounds it and its rate, or None.
         entries: the competitors.
         rounds: how many were kept.
-        disturbed: how many other processes disturbed.
+        disturbed: how many were disturbed.
         kept: whether disturbed rounds count all the same.
     """
 

@@ -34,7 +34,7 @@ class Point:
         seconds: a call, or None where it was not timed.
         bytes: by which memory grew at its highest during a call, inputs not counted; None where it can't be read.
         why: why it was not timed, else empty.
-        disturbed: how many rounds other processes disturbed.
+        disturbed: how many rounds were disturbed.
     """
 
     kind: str

@@ -72,7 +72,7 @@ def _quartiles(seconds: Spread) -> str:
 
 
 def looks(looked: Sequence[Looked]) -> Iterator[str]:
-    """Statistics of the weights; ! where other processes disturbed."""
+    """Statistics of the weights; ! where rounds were disturbed."""
     yield f"{'statistics':<24}{'':<10}{'threads':>8}{'median':>12}{'× forward':>12}"
     for each in looked:
         start = f"  {each.what:<22}{each.dtype:<10}{each.threads:>8}"
@@ -84,7 +84,7 @@ def looks(looked: Sequence[Looked]) -> Iterator[str]:
 
 
 def scaling(points: Sequence[Point]) -> Iterator[str]:
-    """Time and memory against length; ! where other processes disturbed."""
+    """Time and memory against length; ! where rounds were disturbed."""
     yield f"{'against length':<16}{'keys':>8}  {'':<{_NAME}}{'median':>10}{'ns a key':>11}{'memory':>13}"
     for point in sorted(points, key=lambda each: (each.kind, each.name, each.length)):
         start = f"  {point.kind:<14}{point.length:>8}  {point.name:<{_NAME}}"

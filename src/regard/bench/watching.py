@@ -155,7 +155,7 @@ def _head() -> list[str]:
         "",
         f"Made by `make watching` on {here.processor}, {here.cores} cores, {torch.get_num_threads()} threads;",
         f"kernels: {here.isa}; torch {here.versions['torch']}. Each beside what it is measured",
-        "against, in turn, medians over rounds; memory is what the process grows by at its highest, without the model.",
+        "against, medians over rounds; memory is what the process grows by at its highest, without the model.",
         "",
         "| what | time | against | time | ratio | memory above | without | |",
         "|---|---|---|---|---|---|---|---|",

@@ -40,7 +40,7 @@ class Cost:
 def costs(
     models: Mapping[str, Model], length: int, before: Mapping[str, Cost], longest: float, seed: int
 ) -> list[Cost]:
-    """Every model at one length, in turn, round by round; one sequence, without gradients.
+    """Every model at one length, round by round; one sequence, without gradients.
 
     Args:
         models: by name.

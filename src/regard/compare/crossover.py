@@ -104,7 +104,7 @@ def crossing(ratios: Sequence[tuple[int, float]]) -> float | None:
 
 
 def measure(lengths: Sequence[int], effort: Effort, note: Callable[[str], None]) -> tuple[list[Crossing], int]:
-    """Every approximation beside the exact equation, in turn, round by round; and how many rounds were disturbed.
+    """Every approximation beside the exact equation, round by round; and how many rounds were disturbed.
 
     Args:
         lengths: ascending.
@@ -148,7 +148,7 @@ def _lines(found: Sequence[Crossing], disturbed: int) -> Iterator[str]:
     yield ""
     yield f"Made by `make crossover` on {here.processor}, {here.cores} cores, {torch.get_num_threads()} threads;"
     yield f"kernels: {here.isa}; torch {here.versions['torch']}. Forward, float32, 1 × {HEADS} heads of {DIM}, normal"
-    yield "random numbers; each beside `regard.attend` with the same pattern, in turn, medians over rounds."
+    yield "random numbers; each beside `regard.attend` with the same pattern, medians over rounds."
     yield "The columns say how many times as fast as the exact equation."
     if disturbed:
         yield f"**{disturbed} rounds were disturbed by other processes and kept: not to be quoted.**"

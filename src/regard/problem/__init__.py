@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,6 +15,7 @@ from regard.problem.door import admit, alike, batched, leading, probability, sta
 from regard.problem.leaves import Extent, global_leaf, local_leaf
 from regard.problem.lowering import lowered
 from regard.rule import Rule, as_rule
+from regard.terms.integers import integer
 from regard.terms.normalize import Softmax
 from regard.terms.pattern import Lists
 from regard.terms.pattern.packing import Packed
@@ -223,12 +223,10 @@ def _settled(said: Rule, extent: Extent) -> tuple[Rule, Rule]:
 def _seed(seed: int | None, dropout: float, said: Rule) -> int:
     """The seed as given, or one draw of torch's generator where something random is asked for."""
     if seed is not None:
-        try:
-            if not isinstance(seed, bool):
-                return operator.index(seed)
-        except TypeError:  # a tensor has the method, whatever it holds
-            pass
-        raise InputError(f"seed must be an int, got {seed!r}")
+        number = integer(seed)
+        if number is None:
+            raise InputError(f"seed must be an int, got {seed!r}")
+        return number
     if dropout or said.normalize.random:
         return int(torch.randint(2**62, ()).item())
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from torch.autograd import forward_ad
 
 from regard.errors import InputError
 from regard.products import is_transformed
+from regard.terms.integers import integer
 
 __all__ = [
     "admit",
@@ -118,9 +118,10 @@ def starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int,
 
 def _starts(name: str, start: int | Tensor, batch: tuple[int, ...]) -> tuple[int, ...]:
     if not isinstance(start, Tensor):
-        if isinstance(start, bool) or not hasattr(start, "__index__"):
+        number = integer(start)
+        if number is None:
             raise InputError(f"{name} must be an int or an integer tensor per batch entry, got {type(start).__name__}")
-        return (operator.index(start),)
+        return (number,)
     if start.is_floating_point() or start.is_complex() or start.dtype == torch.bool:
         raise InputError(f"{name} must hold integers, got {start.dtype}")
     if start.is_meta:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from regard.engines.native import lowering
-from regard.engines.native.call import Call, reader
+from regard.engines.native.call import Call, laid_as, reader
 from regard.engines.native.lowering import Lowered, lower
 from regard.engines.native.moves import Moves
 from regard.engines.native.ticket import ticket
@@ -113,19 +113,13 @@ def compute(problem: Problem) -> tuple[Partial, tuple[Tensor, ...]]:
     lowered = lower(problem)
     shape = (problem.batch, problem.heads, problem.queries)
     summed = problem.accumulate if problem.parts else problem.query.dtype
-    values = _laid_as(problem.query, (*shape, problem.value.shape[-1]), summed)
+    values = laid_as(problem.query, (*shape, problem.value.shape[-1]), summed)
     lse, rest = (torch.empty(shape, dtype=problem.accumulate) for _ in range(2))
     made = ticket(problem, lowered, _threads(problem), {"out": values, "lse": lse, "rest": rest})
     _kernels.forward(made.problem, made.forms)
     log_sum = lse if problem.parts and lowered.normalize == 0 else None
     sink = problem.sink if problem.parts else None
     return Partial(values, log_sum, sink, problem.query.dtype, repr(problem.said)), (lse, rest)
-
-
-def _laid_as(query: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """In the query's layout where it is as large: a model that keeps `[batch, tokens, heads, dim]` has it again."""
-    alike = query.shape == shape and query.stride(-1) == 1
-    return torch.empty_like(query, dtype=dtype) if alike else torch.empty(shape, dtype=dtype)
 
 
 def gradient(

@@ -11,13 +11,19 @@ from torch import Tensor
 from regard.engines.native.ticket import Ticket
 from regard.problem import Problem
 
-__all__ = ["Call", "reader"]
+__all__ = ["Call", "laid_as", "reader"]
 
 
 def reader(built: Any) -> Any:
     """What reads tensors without a word of Python; None without kernels, and before PyTorch 2.10, which can't tell."""
     table = getattr(Tensor, "__dlpack_c_exchange_api__", None)
     return None if built is None or table is None else built.Inputs(table, Tensor, torch.nn.Parameter)
+
+
+def laid_as(query: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Room in the query's layout, if of its shape: a model that keeps `[batch, tokens, heads, dim]` has it again."""
+    alike = query.shape == shape and query.stride(-1) == 1
+    return torch.empty_like(query, dtype=dtype) if alike else torch.empty(shape, dtype=dtype)
 
 
 class Call:
@@ -34,22 +40,19 @@ class Call:
         self._kernel, self._threads = kernel, threads
         self._held = problem.ranges, made.lists  # their addresses are in the kernel's hands
         # One number seen as many: what `empty_like` makes of it is contiguous.
-        rows, number = (problem.batch, problem.heads, problem.queries), torch.empty(1, dtype=problem.query.dtype)
-        self._out = problem.shaped(number.expand(*rows, problem.value.shape[-1]))
-        self._sums = number.to(problem.accumulate).expand(2, *rows)
-
-    def _room(self, query: Tensor) -> Tensor:
-        return torch.empty_like(query if query.shape == self._out.shape and query.stride(-1) == 1 else self._out)
+        rows, number = (problem.batch, problem.heads, problem.queries), torch.empty(1, dtype=problem.accumulate)
+        self._out = problem.shaped(number.expand(*rows, problem.value.shape[-1])).shape
+        self._sums = number.expand(2, *rows)
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
         """The output, in the query's layout where it is as large; None where strides need another way."""
-        out = self._room(query)
+        out = laid_as(query, self._out, query.dtype)
         threads = 1 if self._threads is None else self._threads()
         return out if self._kernel.forward(query, key, value, out, None, threads) else None
 
     def followed(self, query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor] | None:
         """The output and what `backward` needs beside it; None as in `forward`, or where a gradient must be summed."""
-        out = self._room(query)
+        out = laid_as(query, self._out, query.dtype)
         sums = torch.empty_like(self._sums)
         threads = 1 if self._threads is None else self._threads()
         return (out, sums) if self._kernel.forward(query, key, value, out, sums, threads) else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import operator
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.integers import integer
 from regard.terms.normalize.base import NOTHING, Draw, Normalize
 from regard.terms.normalize.exponential import Softmax
 from regard.terms.tree import term
@@ -130,11 +130,8 @@ def top_k(k: int) -> TopK:
 
     Source: Gupta et al. 2021, "Memory-efficient Transformers via Top-k Attention".
     """
-    try:
-        number = 0 if isinstance(k, bool) else operator.index(k)
-    except TypeError:
-        number = 0
-    if number < 1:
+    number = integer(k)
+    if number is None or number < 1:
         raise InputError(f"top_k(k) needs a whole number k ≥ 1, got {k!r}")
     return TopK(number)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from regard.errors import InputError
+from regard.terms.integers import integer
 from regard.terms.pattern.ranges import Ints
 
 __all__ = ["covered", "dims", "integers", "lengths", "numbers", "whole", "wholes"]
@@ -22,12 +22,8 @@ FARTHEST = 2**62
 
 def whole(value: Any, least: int, what: str) -> int:
     """A whole number of at least `least`; InputError otherwise."""
-    try:
-        # `operator.index` would fix a number that a compiler keeps open.
-        number = least - 1 if isinstance(value, bool) else value if isinstance(value, int) else operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
+    number = integer(value)
+    if number is None or number < least:
         raise InputError(f"{what} must be a whole number of at least {least}; it got {value!r}.")
     if number >= FARTHEST:
         raise InputError(f"{what} must be below 2⁶²; it got {value!r}.")
