@@ -1,4 +1,6 @@
 // What will be wanted soon, asked for a few lines at a time between products: all at once would keep their loads waiting.
+// Into the nearest cache, where it is first read by transpositions and sums, which wait for every line: from the next one,
+// a backward pass through a window took 5 % longer.
 class Errands {
    public:
     Errands() = default;
@@ -22,7 +24,7 @@ class Errands {
         while (lines && count_) {
             Rows& r = rows_[count_ - 1];
             for (; lines && r.rows; --lines) {
-                __builtin_prefetch(reinterpret_cast<const void*>(r.at + r.done * 64), 0, 2);
+                __builtin_prefetch(reinterpret_cast<const void*>(r.at + r.done * 64), 0, 3);
                 if (++r.done == r.lines) r.done = 0, r.at += r.step, --r.rows;
             }
             if (r.rows) return;

@@ -107,6 +107,14 @@ REGARD_INLINE void ask_all(const void* line, int64_t bytes) {
 constexpr int REGISTERS = REGARD_BYTES == 64 ? 16 : 8;  // for sums; as many are left for what is multiplied
 constexpr int TEAM = LANES < 4 ? LANES : 4;             // rows that share what is loaded
 
+// Lanes whose bit STEP differs from their vector's change places.
+template <int STEP, int... LANE>
+REGARD_INLINE void exchange(vf& low, vf& high, std::integer_sequence<int, LANE...>) {
+    const vf a = low, b = high;
+    low = __builtin_shufflevector(a, b, ((LANE & STEP) ? LANES + LANE - STEP : LANE)...);
+    high = __builtin_shufflevector(a, b, ((LANE & STEP) ? LANES + LANE : LANE + STEP)...);
+}
+
 // Lane n of the result is the sum over all lanes of x[n]: pairs of lanes STEP apart, then nearer ones.
 template <int STEP>
 REGARD_INLINE vf sum_each(vf* x) {

@@ -4,6 +4,7 @@ constexpr int LANES = REGARD_BYTES / sizeof(real);
 #include "simd.hpp"
 #include "powers.hpp"
 #include "micro.hpp"
+#include "columns.hpp"
 #include "tiles.hpp"
 #include "errands.hpp"
 #include "words.hpp"

@@ -11,40 +11,63 @@ REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, 
     return p.lse_grad ? sum - *p.lse_grad.at<const real>(batch, head, row) : sum;
 }
 
-// do_i · out_i of a block of rows, in the lanes: summed in the order of do_i · v_j, so that a row with one key has a slope of
-// exactly 0.
-REGARD_APART void dots_of(const Problem& p, const real* grad, const real* out, real* dots) {
-    for (int n = 0; n < BLOCK; n += LANES) {
-        vf sum{};
-        for (int64_t run = 0; run < p.value_dim; run += DEPTH) {
-            vf part{};
-            for (int64_t c = run; c < p.value_dim && c < run + DEPTH; ++c)
-                part += load(grad + c * BLOCK + n) * load(out + c * BLOCK + n);
-            sum = run ? sum + part : part;
+// do_i · out_i of LANES rows: summed in the order of do_i · v_j, so that a row with one key has a slope of exactly 0.
+REGARD_INLINE vf whole_dots(const Rows& grad, const Rows& out, int64_t columns) {
+    vf sum{};
+    for (int64_t run = 0; run < columns; run += DEPTH) {
+        vf part{};
+        for (int64_t c = run; c < std::min(columns, run + DEPTH); c += PIECE) {
+            alignas(REGARD_BYTES) vf x[PIECE], y[PIECE];
+            columns_of(grad.data + c, grad.row, x), columns_of(out.data + c, out.row, y);
+#pragma GCC unroll 4
+            for (int n = 0; n < PIECE; ++n) part += x[n] * y[n];
         }
-        store(dots + n, sum);
+        sum = run ? sum + part : part;
     }
+    return sum;
 }
 
-// Room for the blocks of rows that are brought into the lanes for their delta.
+// The same of one row, wherever its numbers lie.
+REGARD_INLINE real one_dot(const Rows& grad, const Rows& out, int64_t row, int64_t columns) {
+    const real *x = grad.data + row * grad.row, *y = out.data + row * out.row;
+    real sum = 0;
+    for (int64_t run = 0; run < columns; run += DEPTH) {
+        real part = 0;
+        for (int64_t c = run; c < std::min(columns, run + DEPTH); ++c) part = fused(x[c * grad.column], y[c * out.column], part);
+        sum = run ? sum + part : part;
+    }
+    return sum;
+}
+
+REGARD_APART void dots_of(const Rows& grad, const Rows& out, int64_t rows, int64_t columns, real* dots) {
+    const bool vectors = grad.column == 1 && out.column == 1 && columns % PIECE == 0;
+    const int64_t whole = vectors ? rows / LANES * LANES : 0;
+    for (int64_t r = 0; r < whole; r += LANES)
+        store(dots + r, whole_dots({grad.data + r * grad.row, grad.row, 1}, {out.data + r * out.row, out.row, 1}, columns));
+    for (int64_t r = whole; r < rows; ++r) dots[r] = one_dot(grad, out, r, columns);
+}
+
+// Room for the blocks of rows that are widened for their delta.
 struct RowRoom {
-    real *grad, *out, *rows;
+    real *out, *rows;
 
     RowRoom(const Problem& p, Scratch& memory)
-        : grad(memory.take(p.value_dim * BLOCK)), out(memory.take(p.value_dim * BLOCK)),
-          rows(memory.take(std::max(p.dim, p.value_dim) * BLOCK)) {}
-    static int64_t numbers(const Problem& p) { return (2 * p.value_dim + std::max(p.dim, p.value_dim)) * BLOCK; }
+        : out(memory.take(room_for(p.out, QUERIES, p.value_dim))), rows(memory.take(most(p))) {}
+    static int64_t numbers(const Problem& p) { return room_for(p.out, QUERIES, p.value_dim) + most(p) + 2 * LANES; }
+
+   private:
+    static int64_t most(const Problem& p) {  // queries and do take turns in it
+        return std::max(room_for(p.query, QUERIES, p.dim), room_for(p.out_grad, QUERIES, p.value_dim));
+    }
 };
 
 // delta of a block of rows, into its place: whether all their numbers are tame.
 static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, const Spot& s) {
     real dots[BLOCK], *delta = shares.delta_of(s.batch * p.heads + s.head) + s.query;
-    const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
-    to_lanes(out, s.queries, p.value_dim, room.out);
+    const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.out);
     const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
-    to_lanes(grad, s.queries, p.value_dim, room.grad);
+    dots_of(grad, out, s.queries, p.value_dim, dots);
     bool fine = !hides(p) || tame(grad, s.queries, p.value_dim);
-    dots_of(p, room.grad, room.out, dots);
     for (int64_t i = 0; i < s.queries; ++i) {
         delta[i] = settled_delta(p, s.batch, s.head, s.query + i, dots[i]);
         fine = fine && delta[i] - delta[i] == 0;
@@ -74,17 +97,10 @@ class Runner {
         tiles_[0].block().errands = &errands_;
         while (static_cast<int64_t>(tiles_.size()) < together_) tiles_.emplace_back(p, tiles_[0], memory_);
     }
-    // delta of a block of rows, by their number in the key head's group.
-    void settle(int64_t kv_head, int64_t n) {
-        const int64_t head = kv_head % p_.kv_heads * p_.group() + n / reaches_.blocks(), row = n % reaches_.blocks() * QUERIES;
-        const Spot s = {kv_head / p_.kv_heads, head, row, std::min<int64_t>(p_.queries - row, QUERIES), 0, 0};
-        fine = begin_block(p_, shares_, room_, s) && fine;
-    }
     // A run of a key head; next: the head of the run that is likely to come after it.
     void run(int64_t kv_head, int64_t part, int64_t next) {
         const int64_t place = shares_.place(kv_head), end = std::min(shares_.first_key(part + 1), p_.keys);
-        for (int64_t n = 0; shares_.one_run() && n < p_.group() * reaches_.blocks(); ++n) settle(kv_head, n);
-        clear(kv_head, place, part);
+        begun_.assign(shares_.row_blocks(), false);
         for (int64_t key = shares_.first_key(part); key < end; key += together_ * BLOCK) {
             const int64_t keys = std::min(end - key, together_ * BLOCK);
             Spot s = {kv_head / p_.kv_heads, kv_head % p_.kv_heads * p_.group(), 0, 0, key, keys};
@@ -95,7 +111,10 @@ class Runner {
             last_ = kv_head;
         }
         if (!shares_.end_run(kv_head)) return;
-        for (int64_t row = 0; row < p_.group() * p_.queries; ++row) write_query(kv_head, place, row / p_.queries, row % p_.queries);
+        for (int64_t n = 0; n < shares_.row_blocks(); ++n) {
+            settle(kv_head, n);  // those that see nothing, for the gradient of the sink
+            write_queries(kv_head, place, n);
+        }
         shares_.leave(place);
     }
 
@@ -105,12 +124,20 @@ class Runner {
         const Form* form = p_.form(kv_head / p_.kv_heads, kv_head % p_.kv_heads * p_.group() + head);
         return reaches_.meet(form, block, shares_.first_key(part), shares_.first_key(part + 1));
     }
-    // Room for dq of the rows that the run meets.
-    void clear(int64_t kv_head, int64_t place, int64_t part) {
-        for (int64_t g = 0; g < p_.group(); ++g)
-            for (int64_t block = 0; block < reaches_.blocks(); ++block)
-                if (has_part(kv_head, g, part, block))
-                    std::fill_n(shares_.query_row(place, part, g, block * QUERIES), QUERIES * shares_.width, real(0));
+    // Rows of the block of that number in the key head's group, without keys.
+    Spot rows_at(int64_t kv_head, int64_t n) const {
+        const int64_t head = kv_head % p_.kv_heads * p_.group() + n / reaches_.blocks(), row = n % reaches_.blocks() * QUERIES;
+        return {kv_head / p_.kv_heads, head, row, std::min<int64_t>(p_.queries - row, QUERIES), 0, 0};
+    }
+    void settle(int64_t kv_head, int64_t n) {
+        shares_.settle(kv_head, n, [&] { fine = begin_block(p_, shares_, room_, rows_at(kv_head, n)) && fine; });
+    }
+    // A block of rows that the run meets for the first time.
+    void begin_rows(int64_t kv_head, int64_t n, real* query_sum) {
+        if (begun_[n]) return;
+        settle(kv_head, n);
+        std::fill_n(query_sum, QUERIES * shares_.width, real(0));
+        begun_[n] = true;
     }
     // each(tiles, spot) for the blocks of keys of a spot.
     template <class Each>
@@ -135,12 +162,14 @@ class Runner {
     void differentiate(Spot s, int64_t g, int64_t place, int64_t part) {
         s.head += g;
         const Form* form = p_.form(s.batch, s.head);
-        const int64_t head = s.batch * p_.heads + s.head;
+        const int64_t head = s.batch * p_.heads + s.head, kv_head = head / p_.group();
         const Sums sums = {shares_.delta_of(head), shares_.query_row(place, part, g, 0), shares_.table_of(part, head)};
         for (int64_t block = 0; block < reaches_.blocks(); ++block) {
             if (!reaches_.meet(form, block, s.key, s.key + s.keys)) continue;
             s.query = block * QUERIES, s.queries = std::min<int64_t>(p_.queries - s.query, QUERIES);
-            if (together_ > 1 || last_ != s.batch * p_.kv_heads + s.head / p_.group()) ask_rows(s);
+            const int64_t n = g * reaches_.blocks() + block;
+            begin_rows(kv_head, n, sums.query + s.query * shares_.width);
+            if (together_ > 1 || last_ != kv_head) ask_rows(s, shares_.settled(kv_head, std::min(n + 1, shares_.row_blocks() - 1)));
             each_block(s, [&](Tiles& tiles, const Spot& one) { meet(tiles, one, form, sums); });
         }
     }
@@ -153,36 +182,40 @@ class Runner {
         tiles.block().quarters = tiles.block().partly ? Quarters(tiles.block().words, s.queries) : Quarters();
         tiles.tile(p_, s, sums);
     }
-    // dq of a row: the parts that there are, in order.
-    void write_query(int64_t kv_head, int64_t place, int64_t g, int64_t row) const {
+    // dq of a block of rows: the parts that there are, in order.
+    void write_queries(int64_t kv_head, int64_t place, int64_t n) const {
+        const Spot s = rows_at(kv_head, n);
+        const int64_t g = n / reaches_.blocks(), block = n % reaches_.blocks(), width = shares_.width;
         real* sum = nullptr;
         for (int64_t part = 0; part < shares_.parts; ++part) {
-            if (!has_part(kv_head, g, part, row / QUERIES)) continue;
-            real* more = shares_.query_row(place, part, g, row);
-            for (int64_t d = 0; sum && d < shares_.width; d += LANES) store(sum + d, load(sum + d) + load(more + d));
+            if (!has_part(kv_head, g, part, block)) continue;
+            real* more = shares_.query_row(place, part, g, s.query);
+            for (int64_t at = 0; sum && at < s.queries * width; at += LANES) store(sum + at, load(sum + at) + load(more + at));
             if (!sum) sum = more;
         }
-        const int64_t batch = kv_head / p_.kv_heads, head = kv_head % p_.kv_heads * p_.group() + g;
-        if (sum)
-            write_numbers(p_.query_grad, batch, head, row, p_.dim, sum);
-        else
-            write_row(p_.query_grad, batch, head, row, 0, p_.dim, [](int64_t) { return real(0); });
+        for (int64_t r = 0; r < s.queries; ++r)
+            if (sum)
+                write_numbers(p_.query_grad, s.batch, s.head, s.query + r, p_.dim, sum + r * width);
+            else
+                write_row(p_.query_grad, s.batch, s.head, s.query + r, 0, p_.dim, [](int64_t) { return real(0); });
     }
 
     // The next block of query rows.
-    void ask_rows(const Spot& s) {
+    void ask_rows(const Spot& s, bool settled) {
         const int64_t row = s.query + QUERIES, rows = std::min<int64_t>(p_.queries - row, QUERIES);
         errands_.drop();
+        if (!settled) errands_.add(p_.out, s.batch, s.head, row, rows, p_.value_dim);
         errands_.add(p_.out_grad, s.batch, s.head, row, rows, p_.value_dim);
         errands_.add(p_.query, s.batch, s.head, row, rows, p_.dim);
     }
     // The gradients that come of blocks of keys, and what comes after it: keys of this run or rows of the next.
     void look_ahead(const Spot& s, int64_t end, int64_t next) {
         const int64_t kv_head = s.head / p_.group(), key = s.key + s.keys;
+        const bool stays = next == s.batch * p_.kv_heads + kv_head;
         errands_.clear();
-        if (key < end) {
+        if (key < (stays ? p_.keys : end)) {
             ask_keys(s.batch, kv_head, key);
-        } else if (next != s.batch * p_.kv_heads + kv_head) {
+        } else if (!stays) {
             const int64_t batch = next / p_.kv_heads, head = next % p_.kv_heads, rows = std::min<int64_t>(p_.queries, QUERIES);
             errands_.add(p_.query, batch, head * p_.group(), 0, rows, p_.dim);
             ask_keys(batch, head, 0);
@@ -207,6 +240,7 @@ class Runner {
     const RowRoom room_;
     List<Tiles> tiles_;
     Errands errands_;
+    List<uint8_t> begun_;  // of a run: whether it has met a block of rows
     int64_t last_ = -1;  // the key head whose rows were all passed before
 };
 
@@ -224,10 +258,6 @@ static bool tiles_backward(const Problem& p, const Choice& choice) {
         typename Tiles::Own own(p, before);
         Runner<Tiles> runner(p, own, reaches, shares);
         before.make(choice, team);
-        const int64_t row_blocks = p.group() * reaches.blocks();
-        team.even(shares.one_run() ? 0 : heads * row_blocks, [&](int64_t n) {
-            if (!choice.by_rows(n / row_blocks)) runner.settle(n / row_blocks, n % row_blocks);
-        });
         for (int64_t round = 0; round < static_cast<int64_t>(rounds.size()); ++round) {
             const int64_t first = round * together, end = std::min(heads, first + together);
             rounds[round].work([&](const Claims::Turn& turn, const Claims::Turn& next) {

@@ -22,10 +22,25 @@ class Shares {
           wanted_(shared(p) ? heads_ : std::min(heads_, p.threads)),
           places_(std::clamp<int64_t>((int64_t{1} << 24) / (numbers() * sizeof(real)), 1, wanted_)),
           query_(places_ * numbers()), tables_(parts * p.batch * p.heads * table),
-          queries_(p.queries), delta_(p.batch * p.heads * p.queries), place_(heads_, -1), ended_(heads_), taken_(places_) {}
+          queries_(p.queries), delta_(p.batch * p.heads * p.queries), place_(heads_, -1), ended_(heads_), taken_(places_),
+          row_blocks_(group_ * rows / QUERIES), settled_(heads_ * row_blocks_) {}
 
-    // Whether a head is one run: then its delta is found where it is used, close by, else for all heads before.
-    bool one_run() const { return parts == 1; }
+    int64_t row_blocks() const { return row_blocks_; }  // of a key head's group
+    // Whether delta of a block of rows is there.
+    bool settled(int64_t kv_head, int64_t n) const {
+        return __atomic_load_n(&settled_[kv_head * row_blocks_ + n], __ATOMIC_ACQUIRE) == 2;
+    }
+    // find() finds delta of a block of rows: in the run that comes to it first, close by; the others wait for it.
+    template <class Find>
+    void settle(int64_t kv_head, int64_t n, const Find& find) {
+        int8_t *state = &settled_[kv_head * row_blocks_ + n], open = 0;
+        if (__atomic_compare_exchange_n(state, &open, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+            find();
+            __atomic_store_n(state, 2, __ATOMIC_RELEASE);
+        }
+        while (!settled(kv_head, n)) {
+        }
+    }
     // Key heads at a time.
     int64_t together() const { return places_ < wanted_ ? places_ : heads_; }
     // The keys [first_key(part), first_key(part + 1)) are those of a run.
@@ -34,7 +49,7 @@ class Shares {
     int64_t place(int64_t kv_head) {
         int64_t known, free = 0;
         while ((known = __atomic_load_n(&place_[kv_head], __ATOMIC_ACQUIRE)) < 0) {
-            if (!__atomic_exchange_n(&taken_[free], 1, __ATOMIC_ACQUIRE)) return settle(kv_head, free);
+            if (!__atomic_exchange_n(&taken_[free], 1, __ATOMIC_ACQUIRE)) return seat(kv_head, free);
             free = (free + 1) % places_;
         }
         return known;
@@ -56,7 +71,7 @@ class Shares {
 
    private:
     int64_t numbers() const { return parts * group_ * rows * width; }  // of one key head
-    int64_t settle(int64_t kv_head, int64_t free) {
+    int64_t seat(int64_t kv_head, int64_t free) {
         int64_t known = -1;
         if (__atomic_compare_exchange_n(&place_[kv_head], &known, free, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return free;
         leave(free);  // another thread was first
@@ -69,6 +84,8 @@ class Shares {
     const int64_t queries_;
     List<real> delta_;                      // [heads of all entries][queries]
     List<int64_t> place_, ended_, taken_;
+    const int64_t row_blocks_;
+    List<int8_t> settled_;                  // [key heads][row_blocks]: 1 where delta is being found, 2 where it is there
 };
 
 // The table's gradient of a head: batch entries and parts in order.

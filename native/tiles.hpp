@@ -116,42 +116,6 @@ REGARD_INLINE void write_row(const Array& a, int64_t b, int64_t h, int64_t r, in
     }
 }
 
-// One step of a transposition: lanes whose bit STEP differs from their row's change places.
-template <int STEP, int... LANE>
-REGARD_INLINE void exchange(vf& low, vf& high, std::integer_sequence<int, LANE...>) {
-    const vf a = low, b = high;
-    low = __builtin_shufflevector(a, b, ((LANE & STEP) ? LANES + LANE - STEP : LANE)...);
-    high = __builtin_shufflevector(a, b, ((LANE & STEP) ? LANES + LANE : LANE + STEP)...);
-}
-
-template <int STEP>
-REGARD_INLINE void exchange_rows(vf* x) {
-#pragma GCC unroll 16
-    for (int n = 0; n < LANES; ++n)
-        if (!(n & STEP)) exchange<STEP>(x[n], x[n + STEP], std::make_integer_sequence<int, LANES>());
-    if constexpr (STEP > 1) exchange_rows<STEP / 2>(x);
-}
-
-// to[c][r] = from[r][c] for LANES × LANES numbers.
-REGARD_INLINE void transpose_square(const real* from, int64_t from_row, real* to, int64_t to_row) {
-    alignas(REGARD_BYTES) vf x[LANES];
-#pragma GCC unroll 16
-    for (int n = 0; n < LANES; ++n) x[n] = load(from + n * from_row);
-    exchange_rows<LANES / 2>(x);
-#pragma GCC unroll 16
-    for (int n = 0; n < LANES; ++n) store(to + n * to_row, x[n]);
-}
-
-// to[c · to_row + r] = from[r · row + c · column] for all of `rows` × `columns`.
-REGARD_APART void transpose(const real* from, int64_t row, int64_t column, int64_t rows, int64_t columns, real* to,
-                            int64_t to_row) {
-    const int64_t whole_rows = column == 1 ? rows / LANES * LANES : 0, whole_columns = columns / LANES * LANES;
-    for (int64_t r = 0; r < whole_rows; r += LANES)
-        for (int64_t c = 0; c < whole_columns; c += LANES) transpose_square(from + r * row + c, row, to + c * to_row + r, to_row);
-    for (int64_t r = 0; r < rows; ++r)
-        for (int64_t c = r < whole_rows ? whole_columns : 0; c < columns; ++c) to[c * to_row + r] = from[r * row + c * column];
-}
-
 typedef uint16_t v16 __attribute__((vector_size(LANES * 2), aligned(2), may_alias));
 
 // The same as `to_bfloat16`, lane by lane.
@@ -161,39 +125,39 @@ REGARD_INLINE v16 to_bfloat16(vf x) {
     return __builtin_convertvector(x == x ? rounded : high | 0x40, v16);
 }
 
-// LANES numbers, put down as those of the tensor (not float16's), from a place of it on.
-REGARD_INLINE void put_vector(const Array& a, int64_t offset, vf x) {
+// run(put), where put(offset, x) puts LANES numbers down as those of the tensor (not float16's).
+template <class Run>
+REGARD_INLINE void with_vectors(const Array& a, const Run& run) {
     if (is_real(a.kind))
-        store(static_cast<real*>(a.data) + offset, x);
+        run([&](int64_t offset, vf x) { store(static_cast<real*>(a.data) + offset, x); });
     else
-        *reinterpret_cast<v16*>(static_cast<uint16_t*>(a.data) + offset) = to_bfloat16(x);
-}
-
-// The same of LANES rows.
-REGARD_INLINE void put_square(const Array& a, int64_t offset, const vf* x) {
-    for (int r = 0; r < LANES; ++r) put_vector(a, offset + r * a.row, x[r]);
+        run([&](int64_t offset, vf x) {
+            *reinterpret_cast<v16*>(static_cast<uint16_t*>(a.data) + offset) = to_bfloat16(x);
+        });
 }
 
 // A row of numbers as they lie.
 REGARD_APART void write_numbers(const Array& a, int64_t b, int64_t h, int64_t r, int64_t columns, const real* from) {
     const int64_t whole = a.column == 1 && a.kind != Kind::float16 ? columns / LANES * LANES : 0, offset = a.offset(b, h, r);
-    for (int64_t c = 0; c < whole; c += LANES) put_vector(a, offset + c, load(from + c));
+    with_vectors(a, [&](const auto& put) {
+        for (int64_t c = 0; c < whole; c += LANES) put(offset + c, load(from + c));
+    });
     write_row(a, b, h, r, whole, columns, [&](int64_t c) { return from[c]; });
 }
 
-// Quotients by one number a lane, rounded once: a product with the inverse, set right by what it leaves over.
+// Quotients by one number a row, rounded once: a product with the inverse, set right by what it leaves over.
 struct Divide {
     real by[BLOCK], inverse[BLOCK];
 
-    void set(int64_t lane, real number) {
-        by[lane] = number, inverse[lane] = 1 / number;
-        if (inverse[lane] == 0) by[lane] = 0;  // by ∞: 0
+    void set(int64_t row, real number) {
+        by[row] = number, inverse[row] = 1 / number;
+        if (inverse[row] == 0) by[row] = 0;  // by ∞: 0
     }
-    REGARD_INLINE vf operator()(vf x, int64_t lane) const {
-        const vf y = x * load(inverse + lane), fine = y + (x - y * load(by + lane)) * load(inverse + lane);
+    REGARD_INLINE vf operator()(vf x, int64_t row) const {
+        const vf y = x * inverse[row], fine = y + (x - y * by[row]) * inverse[row];
         return fine == fine ? fine : y;
     }
-    REGARD_INLINE real operator()(real x, int64_t lane) const { return inverse[lane] == 0 ? x * 0 : x / by[lane]; }
+    REGARD_INLINE real operator()(real x, int64_t row) const { return inverse[row] == 0 ? x * 0 : x / by[row]; }
 };
 
 struct Undivided {
@@ -207,16 +171,18 @@ struct Undivided {
 template <class By>
 REGARD_APART void write_lanes(const Array& a, int64_t b, int64_t h, int64_t first, int64_t rows, int64_t columns,
                               const real* block, const By& divide) {
-    const bool squares = a.column == 1 && a.kind != Kind::float16;
-    const int64_t whole_rows = squares ? rows / LANES * LANES : 0, whole_columns = columns / LANES * LANES;
-    for (int64_t r = 0; r < whole_rows; r += LANES)
-        for (int64_t c = 0; c < whole_columns; c += LANES) {
-            alignas(REGARD_BYTES) vf x[LANES];
-#pragma GCC unroll 16
-            for (int n = 0; n < LANES; ++n) x[n] = divide(load(block + (c + n) * BLOCK + r), r);
-            exchange_rows<LANES / 2>(x);
-            put_square(a, a.offset(b, h, first + r) + c, x);
-        }
+    const bool vectors = a.column == 1 && a.kind != Kind::float16;
+    const int64_t whole_rows = vectors ? rows / PIECE * PIECE : 0, whole_columns = columns / LANES * LANES;
+    const int64_t offset = a.offset(b, h, first);
+    with_vectors(a, [&](const auto& put) {
+        for (int64_t r = 0; r < whole_rows; r += PIECE)
+            for (int64_t c = 0; c < whole_columns; c += LANES) {
+                alignas(REGARD_BYTES) vf x[PIECE];
+                columns_of(block + c * BLOCK + r, BLOCK, x);
+#pragma GCC unroll 4
+                for (int n = 0; n < PIECE; ++n) put(offset + (r + n) * a.row + c, divide(x[n], r + n));
+            }
+    });
     for (int64_t r = 0; r < rows; ++r) {
         const int64_t from = r < whole_rows ? whole_columns : 0;
         write_row(a, b, h, first + r, from, columns, [&](int64_t c) { return divide(block[c * BLOCK + r], r); });
