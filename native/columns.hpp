@@ -40,10 +40,7 @@ REGARD_INLINE void mix(vf a, vf b, vf& low, vf& high) {
 REGARD_INLINE void columns_of(const real* from, int64_t row, vf (&x)[PIECE]) {
     vf y[PIECE];
 #pragma GCC unroll 4
-    for (int r = 0; r < PIECE; ++r) {
-        const auto found = pieces<REGARD_BYTES>(from + r * row, PIECE * row);
-        memcpy(&y[r], &found, sizeof found);
-    }
+    for (int r = 0; r < PIECE; ++r) y[r] = pieces<REGARD_BYTES>(from + r * row, PIECE * row);
     if constexpr (PIECE == 2) {
         mix<1>(y[0], y[1], x[0], x[1]);
     } else {

@@ -1,6 +1,6 @@
 // What will be wanted soon, asked for a few lines at a time between products: all at once would keep their loads waiting.
 // Into the nearest cache, where it is first read by transpositions and sums, which wait for every line: from the next one,
-// a backward pass through a window took 5 % longer.
+// a backward pass through a window took 5 % longer, a forward pass of short heads 1 %.
 class Errands {
    public:
     Errands() = default;

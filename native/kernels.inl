@@ -11,6 +11,7 @@
 #include <type_traits>
 #include <utility>
 #include <vector>
+#include <sched.h>
 #ifdef REGARD_STD_THREADS
 #include <atomic>
 #include <condition_variable>

@@ -107,7 +107,7 @@ REGARD_INLINE void ask_all(const void* line, int64_t bytes) {
 constexpr int REGISTERS = REGARD_BYTES == 64 ? 16 : 8;  // for sums; as many are left for what is multiplied
 constexpr int TEAM = LANES < 4 ? LANES : 4;             // rows that share what is loaded
 
-// Lanes whose bit STEP differs from their vector's change places.
+// The lanes of `low` with bit STEP and those of `high` without it change places.
 template <int STEP, int... LANE>
 REGARD_INLINE void exchange(vf& low, vf& high, std::integer_sequence<int, LANE...>) {
     const vf a = low, b = high;

@@ -12,51 +12,53 @@ REGARD_INLINE real settled_delta(const Problem& p, int64_t batch, int64_t head, 
 }
 
 // do_i · out_i of LANES rows: summed in the order of do_i · v_j, so that a row with one key has a slope of exactly 0.
-REGARD_INLINE vf whole_dots(const Rows& grad, const Rows& out, int64_t columns) {
+REGARD_INLINE vf dots_of_rows(const Rows& grad, const Rows& out, int64_t columns) {
+    const int64_t whole = grad.column == 1 && out.column == 1 ? columns / PIECE * PIECE : 0;
     vf sum{};
     for (int64_t run = 0; run < columns; run += DEPTH) {
+        const int64_t end = std::min(columns, run + DEPTH);
         vf part{};
-        for (int64_t c = run; c < std::min(columns, run + DEPTH); c += PIECE) {
+        int64_t c = run;
+        for (; c < std::min(end, whole); c += PIECE) {
             alignas(REGARD_BYTES) vf x[PIECE], y[PIECE];
             columns_of(grad.data + c, grad.row, x), columns_of(out.data + c, out.row, y);
 #pragma GCC unroll 4
             for (int n = 0; n < PIECE; ++n) part += x[n] * y[n];
         }
+        for (; c < end; ++c) part += column_of(grad, c) * column_of(out, c);
         sum = run ? sum + part : part;
     }
     return sum;
 }
 
-// The same of one row, wherever its numbers lie.
-REGARD_INLINE real one_dot(const Rows& grad, const Rows& out, int64_t row, int64_t columns) {
-    const real *x = grad.data + row * grad.row, *y = out.data + row * out.row;
+// The same of one row.
+REGARD_INLINE real dot_of_row(const Rows& grad, const Rows& out, int64_t columns) {
     real sum = 0;
     for (int64_t run = 0; run < columns; run += DEPTH) {
         real part = 0;
-        for (int64_t c = run; c < std::min(columns, run + DEPTH); ++c) part = fused(x[c * grad.column], y[c * out.column], part);
+        for (int64_t c = run; c < std::min(columns, run + DEPTH); ++c)
+            part = fused(grad.data[c * grad.column], out.data[c * out.column], part);
         sum = run ? sum + part : part;
     }
     return sum;
 }
 
 REGARD_APART void dots_of(const Rows& grad, const Rows& out, int64_t rows, int64_t columns, real* dots) {
-    const bool vectors = grad.column == 1 && out.column == 1 && columns % PIECE == 0;
-    const int64_t whole = vectors ? rows / LANES * LANES : 0;
-    for (int64_t r = 0; r < whole; r += LANES)
-        store(dots + r, whole_dots({grad.data + r * grad.row, grad.row, 1}, {out.data + r * out.row, out.row, 1}, columns));
-    for (int64_t r = whole; r < rows; ++r) dots[r] = one_dot(grad, out, r, columns);
+    const int64_t whole = rows / LANES * LANES;
+    for (int64_t r = 0; r < whole; r += LANES) store(dots + r, dots_of_rows(grad.from(r), out.from(r), columns));
+    for (int64_t r = whole; r < rows; ++r) dots[r] = dot_of_row(grad.from(r), out.from(r), columns);
 }
 
 // Room for the blocks of rows that are widened for their delta.
 struct RowRoom {
-    real *out, *rows;
+    real *out, *query_or_grad;
 
     RowRoom(const Problem& p, Scratch& memory)
-        : out(memory.take(room_for(p.out, QUERIES, p.value_dim))), rows(memory.take(most(p))) {}
+        : out(memory.take(room_for(p.out, QUERIES, p.value_dim))), query_or_grad(memory.take(most(p))) {}
     static int64_t numbers(const Problem& p) { return room_for(p.out, QUERIES, p.value_dim) + most(p) + 2 * LANES; }
 
    private:
-    static int64_t most(const Problem& p) {  // queries and do take turns in it
+    static int64_t most(const Problem& p) {
         return std::max(room_for(p.query, QUERIES, p.dim), room_for(p.out_grad, QUERIES, p.value_dim));
     }
 };
@@ -65,14 +67,14 @@ struct RowRoom {
 static bool begin_block(const Problem& p, Shares& shares, const RowRoom& room, const Spot& s) {
     real dots[BLOCK], *delta = shares.delta_of(s.batch * p.heads + s.head) + s.query;
     const Rows out = rows_of(p.out, s.batch, s.head, s.query, s.queries, p.value_dim, room.out);
-    const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, room.rows);
+    const Rows grad = rows_of(p.out_grad, s.batch, s.head, s.query, s.queries, p.value_dim, room.query_or_grad);
     dots_of(grad, out, s.queries, p.value_dim, dots);
     bool fine = !hides(p) || tame(grad, s.queries, p.value_dim);
     for (int64_t i = 0; i < s.queries; ++i) {
         delta[i] = settled_delta(p, s.batch, s.head, s.query + i, dots[i]);
         fine = fine && delta[i] - delta[i] == 0;
     }
-    return fine && (!hides(p) || tame(rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, room.rows), s.queries, p.dim));
+    return fine && (!hides(p) || tame(rows_of(p.query, s.batch, s.head, s.query, s.queries, p.dim, room.query_or_grad), s.queries, p.dim));
 }
 
 // How many blocks of keys go through the rows of a head together: where these are more than the nearer caches hold, they
@@ -108,11 +110,10 @@ class Runner {
             begin(s);
             for (int64_t g = 0; g < p_.group(); ++g) differentiate(s, g, place, part);
             write_keys(s);
-            last_ = kv_head;
         }
         if (!shares_.end_run(kv_head)) return;
         for (int64_t n = 0; n < shares_.row_blocks(); ++n) {
-            settle(kv_head, n);  // those that see nothing, for the gradient of the sink
+            find_delta(kv_head, n);  // of those that see nothing, for the gradient of the sink
             write_queries(kv_head, place, n);
         }
         shares_.leave(place);
@@ -129,13 +130,13 @@ class Runner {
         const int64_t head = kv_head % p_.kv_heads * p_.group() + n / reaches_.blocks(), row = n % reaches_.blocks() * QUERIES;
         return {kv_head / p_.kv_heads, head, row, std::min<int64_t>(p_.queries - row, QUERIES), 0, 0};
     }
-    void settle(int64_t kv_head, int64_t n) {
-        shares_.settle(kv_head, n, [&] { fine = begin_block(p_, shares_, room_, rows_at(kv_head, n)) && fine; });
+    void find_delta(int64_t kv_head, int64_t n) {
+        shares_.find_delta(kv_head, n, [&] { fine = begin_block(p_, shares_, room_, rows_at(kv_head, n)) && fine; });
     }
     // A block of rows that the run meets for the first time.
     void begin_rows(int64_t kv_head, int64_t n, real* query_sum) {
         if (begun_[n]) return;
-        settle(kv_head, n);
+        find_delta(kv_head, n);
         std::fill_n(query_sum, QUERIES * shares_.width, real(0));
         begun_[n] = true;
     }
@@ -169,7 +170,7 @@ class Runner {
             s.query = block * QUERIES, s.queries = std::min<int64_t>(p_.queries - s.query, QUERIES);
             const int64_t n = g * reaches_.blocks() + block;
             begin_rows(kv_head, n, sums.query + s.query * shares_.width);
-            if (together_ > 1 || last_ != kv_head) ask_rows(s, shares_.settled(kv_head, std::min(n + 1, shares_.row_blocks() - 1)));
+            if (block + 1 < reaches_.blocks() && (together_ > 1 || !begun_[n + 1])) ask_rows(s, shares_.has_delta(kv_head, n + 1));
             each_block(s, [&](Tiles& tiles, const Spot& one) { meet(tiles, one, form, sums); });
         }
     }
@@ -200,11 +201,11 @@ class Runner {
                 write_row(p_.query_grad, s.batch, s.head, s.query + r, 0, p_.dim, [](int64_t) { return real(0); });
     }
 
-    // The next block of query rows.
-    void ask_rows(const Spot& s, bool settled) {
+    // The next block of query rows, and of their outputs where they have no delta yet.
+    void ask_rows(const Spot& s, bool have_delta) {
         const int64_t row = s.query + QUERIES, rows = std::min<int64_t>(p_.queries - row, QUERIES);
         errands_.drop();
-        if (!settled) errands_.add(p_.out, s.batch, s.head, row, rows, p_.value_dim);
+        if (!have_delta) errands_.add(p_.out, s.batch, s.head, row, rows, p_.value_dim);
         errands_.add(p_.out_grad, s.batch, s.head, row, rows, p_.value_dim);
         errands_.add(p_.query, s.batch, s.head, row, rows, p_.dim);
     }
@@ -241,7 +242,6 @@ class Runner {
     List<Tiles> tiles_;
     Errands errands_;
     List<uint8_t> begun_;  // of a run: whether it has met a block of rows
-    int64_t last_ = -1;  // the key head whose rows were all passed before
 };
 
 // False where a hidden pair may have met NaN or ∞, or a product that is: then the gradients are not to be used.

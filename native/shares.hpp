@@ -1,5 +1,5 @@
-// What the runs of a key head share: dq of each run, added in order when all have ended, so that neither threads nor other
-// heads change a bit of the result.
+// What the runs of a key head share: delta of its rows; and dq of each run, added in order when all have ended, so that neither
+// threads nor other heads change a bit of the result.
 
 // How many runs the keys are cut into: by their number alone.
 static int64_t parts_of(int64_t keys) { return keys <= 4 * BLOCK ? 1 : keys <= 16 * BLOCK ? 2 : 4; }
@@ -23,22 +23,21 @@ class Shares {
           places_(std::clamp<int64_t>((int64_t{1} << 24) / (numbers() * sizeof(real)), 1, wanted_)),
           query_(places_ * numbers()), tables_(parts * p.batch * p.heads * table),
           queries_(p.queries), delta_(p.batch * p.heads * p.queries), place_(heads_, -1), ended_(heads_), taken_(places_),
-          row_blocks_(group_ * rows / QUERIES), settled_(heads_ * row_blocks_) {}
+          row_blocks_(group_ * rows / QUERIES), found_(heads_ * row_blocks_, OPEN) {}
 
     int64_t row_blocks() const { return row_blocks_; }  // of a key head's group
-    // Whether delta of a block of rows is there.
-    bool settled(int64_t kv_head, int64_t n) const {
-        return __atomic_load_n(&settled_[kv_head * row_blocks_ + n], __ATOMIC_ACQUIRE) == 2;
+    bool has_delta(int64_t kv_head, int64_t n) const {
+        return __atomic_load_n(&found_[kv_head * row_blocks_ + n], __ATOMIC_ACQUIRE) == DONE;
     }
     // find() finds delta of a block of rows: in the run that comes to it first, close by; the others wait for it.
     template <class Find>
-    void settle(int64_t kv_head, int64_t n, const Find& find) {
-        int8_t *state = &settled_[kv_head * row_blocks_ + n], open = 0;
-        if (__atomic_compare_exchange_n(state, &open, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
+    void find_delta(int64_t kv_head, int64_t n, const Find& find) {
+        int8_t *found = &found_[kv_head * row_blocks_ + n], open = OPEN;
+        if (__atomic_compare_exchange_n(found, &open, BEGUN, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) {
             find();
-            __atomic_store_n(state, 2, __ATOMIC_RELEASE);
-        }
-        while (!settled(kv_head, n)) {
+            __atomic_store_n(found, DONE, __ATOMIC_RELEASE);
+        } else {
+            while (!has_delta(kv_head, n)) sched_yield();
         }
     }
     // Key heads at a time.
@@ -51,6 +50,7 @@ class Shares {
         while ((known = __atomic_load_n(&place_[kv_head], __ATOMIC_ACQUIRE)) < 0) {
             if (!__atomic_exchange_n(&taken_[free], 1, __ATOMIC_ACQUIRE)) return seat(kv_head, free);
             free = (free + 1) % places_;
+            if (!free) sched_yield();
         }
         return known;
     }
@@ -70,6 +70,7 @@ class Shares {
     }
 
    private:
+    enum : int8_t { OPEN, BEGUN, DONE };
     int64_t numbers() const { return parts * group_ * rows * width; }  // of one key head
     int64_t seat(int64_t kv_head, int64_t free) {
         int64_t known = -1;
@@ -85,7 +86,7 @@ class Shares {
     List<real> delta_;                      // [heads of all entries][queries]
     List<int64_t> place_, ended_, taken_;
     const int64_t row_blocks_;
-    List<int8_t> settled_;                  // [key heads][row_blocks]: 1 where delta is being found, 2 where it is there
+    List<int8_t> found_;                    // [key heads][row_blocks]: whether delta is
 };
 
 // The table's gradient of a head: batch entries and parts in order.

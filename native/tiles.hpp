@@ -30,7 +30,17 @@ REGARD_INLINE int64_t bytes_of(Kind kind) { return kind == Kind::float64 ? 8 : k
 struct Rows {
     const real* data;
     int64_t row, column;
+
+    Rows from(int64_t first) const { return {data + first * row, row, column}; }
 };
+
+// One column of LANES of them.
+REGARD_INLINE vf column_of(const Rows& rows, int64_t column) {
+    vf x{};
+#pragma GCC unroll 16
+    for (int n = 0; n < LANES; ++n) x[n] = rows.data[n * rows.row + column * rows.column];
+    return x;
+}
 
 REGARD_INLINE float widened(uint16_t bits, Kind kind) {
     uint32_t wide;

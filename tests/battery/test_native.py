@@ -111,15 +111,24 @@ def test_the_result_lies_as_the_query_does(dtype, learning):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("rule", [rg.causal(), rg.window(3), rg.documents([1, 256])], ids=repr)
-def test_a_row_with_one_key_has_no_slope(rule, dtype):
-    """Its weight is 1 whatever its score: do · v and do · out are one sum, taken in one order."""
-    query, key, value = (numbers(2, 3, 257, width, seed=width).to(dtype).requires_grad_() for width in (67, 67, 193))
+@pytest.mark.parametrize("width", [192, 193, 23])
+@pytest.mark.parametrize("apart", [0, 1, 2])
+@pytest.mark.parametrize("rule", [rg.causal(), rg.window(3), rg.documents([1, 255, 1])], ids=repr)
+def test_a_row_with_one_key_has_no_slope(rule, apart, width, dtype):
+    """Its weight is 1 whatever its score: do · v and do · out are one sum in one order, however far apart do lies."""
+    query, key, value = (numbers(2, 3, 257, n, seed=n).to(dtype).requires_grad_() for n in (67, 67, width))
+    upstream = (
+        numbers(2, 3, 257, 2 * width, seed=1)
+        .to(dtype)
+        .as_strided(value.shape, (1542 * width, 514 * width, 2 * width, apart))
+    )
     out = rg.attend(query, key, value, rule, engine="native")
-    to_query, to_key = torch.autograd.grad(out, (query, key), numbers(*out.shape, seed=1).to(dtype))
-    assert torch.all(to_query[..., 0, :] == 0) and not torch.any(to_query[..., 1:, :].abs().amax(-1) == 0)
+    to_query, to_key = torch.autograd.grad(out, (query, key), upstream)
+    alone = torch.tensor([0, 256] if "documents" in repr(rule) else [0])
+    others = torch.ones(257, dtype=torch.bool).index_fill(0, alone, False)
+    assert torch.all(to_query[..., alone, :] == 0) and not torch.any(to_query[..., others, :].abs().amax(-1) == 0)
     if "documents" in repr(rule):
-        assert torch.all(to_key[..., 0, :] == 0)  # nobody else sees it
+        assert torch.all(to_key[..., alone, :] == 0)  # nobody else sees them
 
 
 def test_strides_are_taken_as_they_are():

@@ -1,7 +1,7 @@
 """Whether what regard makes of a case is right: AssertionError where it is not.
 
 The error of an output is at most 2 ×, of a gradient 3 ×, the greater of two: that of PyTorch's plain operations in the
-same type, and what changes when every input is moved by one of its roundings, by chance: the fewer numbers a case has,
+same type, and what changes when every input is moved by one of its roundings, by chance: the fewer outputs a case has,
 the more often, since a few of them may all come out exact by luck. Beside it stand the floor of the FlashAttention
 suite, 2·max|(ref + 0.3 − 0.3) − ref|, and a few roundings of the terms whose difference a gradient is.
 """
@@ -91,7 +91,7 @@ def results(
 def moved_results(tensors: list[Tensor], rule: rg.Rule, case: Case) -> list[list[Tensor]]:
     """The results with moved inputs: three times, and oftener until `DRAWN` outputs are drawn."""
     outputs = tensors[0][..., 0].numel() * tensors[2].shape[-1]
-    times = max(3, -(-DRAWN // max(1, outputs)))
+    times = max(3, -(-DRAWN // outputs)) if outputs else 3
     return [results(tensors, rule, case, "reference", torch.float64, moved=1 + n) for n in range(times)]
 
 
